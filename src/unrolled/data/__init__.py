@@ -1,0 +1,1 @@
+"""A text file comes in; symbols (a vocabulary), memory-mapped streams of their ids, and batches of windows go out."""

@@ -1,0 +1,116 @@
+"""Work that is kept: what was made from a file once is found again by the file's content and the way it was made."""
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import UserError
+
+Make = Callable[[Path], dict[str, Any]]
+"""Writes its data at the given path and returns what is to be remembered about them (JSON)."""
+
+
+def cache_folder() -> Path:
+    """$UNROLLED_CACHE, else $XDG_CACHE_HOME/unrolled, else ~/.cache/unrolled; it need not exist."""
+    if own := os.environ.get("UNROLLED_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path("~/.cache").expanduser()) / "unrolled"
+
+
+def kept(key: Mapping[str, object], make: Make) -> tuple[Path, dict[str, Any]]:
+    """The data file made by ``make`` for this ``key``, and what was remembered about it; made only if not there whole.
+
+    A damaged or half-written entry is made again. Where the cache folder cannot be written to, a temporary folder
+    serves, until the program ends. UserError when that cannot be written to either.
+    """
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    folder = cache_folder()
+    found = _find(folder, name)
+    if found:
+        return found
+    try:
+        return _make(folder, name, make)
+    except OSError:
+        return _elsewhere(folder, name, make)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all: a temporary name in the same folder, synced, then renamed."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            os.replace(file.name, path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _find(folder: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
+    data = folder / f"{name}.bin"
+    try:
+        entry = json.loads((folder / f"{name}.json").read_bytes())
+        about = dict(entry["about"])
+        if entry["checksum"] == _checksum(data, about):
+            return data, about
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _make(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder))
+    try:
+        draft = workplace / "data"
+        about = make(draft)
+        _sync(draft)
+        entry = json.dumps({"checksum": _checksum(draft, about), "about": about})
+        os.replace(draft, folder / f"{name}.bin")
+        # The JSON comes last and holds the checksum: whoever finds it beside other data makes the entry again.
+        write_text(folder / f"{name}.json", entry)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return folder / f"{name}.bin", about
+
+
+def _elsewhere(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
+    try:
+        temporary = _temporary_folder()
+        return _find(temporary, name) or _make(temporary, name, make)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache folder {folder}, nor to a temporary one ({error.strerror or error}); "
+            "set UNROLLED_CACHE to a folder with room"
+        ) from None
+
+
+@cache
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="unrolled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _checksum(path: Path, about: dict[str, Any]) -> str:
+    """Size and CRC-32 of the data and of what is remembered: against damage, not against malice."""
+    value = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+        return f"{file.tell()}-{value:08x}"

@@ -1,0 +1,77 @@
+"""The stated rule by which one file becomes a training, a validation and a test part."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import UserError
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+PART_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Either contiguous shares of the whole, or ten parts chosen by the last digit of a line's number.
+
+    shares: how much is for train, validation and test; they add up to 1.
+    digits: for "mod10", the part of each last digit; otherwise empty.
+
+    >>> Split.parse("90/10", "text").borders(1_115_394)
+    (1003854, 1115394)
+    """
+
+    shares: tuple[Fraction, Fraction, Fraction]
+    digits: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, written: str, format: str) -> Self:
+        """Read ``data.split``; the empty string is the format's default. UserError where it makes no sense."""
+        written = written or ("mod10" if format == "lines" else "90/5/5")
+        if written == "mod10":
+            if format == "text":
+                raise UserError('data.split = "mod10" counts lines: it needs data.format = "lines"')
+            return cls((Fraction(8, 10), Fraction(1, 10), Fraction(1, 10)), digits=(TRAIN,) * 8 + (VALIDATION, TEST))
+        return cls(_shares(written))
+
+    def given(self, *, valid: bool, test: bool) -> "Split":
+        """The rule that is left when validation or test come from files of their own.
+
+        With a validation file all is for training; with a test file alone, the test's share joins the training part.
+        """
+        if valid:
+            return Split((Fraction(1), Fraction(0), Fraction(0)))
+        if test:
+            train, validation, rest = self.shares
+            digits = tuple(TRAIN if part == TEST else part for part in self.digits)
+            return replace(self, shares=(train + rest, validation, Fraction(0)), digits=digits)
+        return self
+
+    def borders(self, count: int) -> tuple[int, int]:
+        """Where the validation part and the test part of ``count`` things begin (contiguous shares, rounded down)."""
+        train, validation, _ = self.shares
+        return int(count * train), int(count * (train + validation))
+
+    def parts(self, count: int) -> NDArray[np.int8]:
+        """The part (0 train, 1 validation, 2 test) of each of ``count`` lines."""
+        index = np.arange(count)
+        if self.digits:
+            return np.array(self.digits, dtype=np.int8)[index % 10]
+        return np.searchsorted(self.borders(count), index, side="right").astype(np.int8)
+
+
+def _shares(written: str) -> tuple[Fraction, Fraction, Fraction]:
+    try:
+        percents = [Fraction(share) for share in written.split("/")]
+    except (ValueError, ZeroDivisionError):
+        percents = []
+    if not 1 <= len(percents) <= 3 or sum(percents) != 100 or min(percents) < 0 or percents[0] == 0:
+        raise UserError(
+            f'data.split = "{written}" is not a rule: write percents that add up to 100, as "90/5/5" '
+            '(train/validation/test), "90/10" or "100", or, for lines, "mod10"'
+        )
+    train, validation, test = ([share / 100 for share in percents] + [Fraction(0)] * 2)[:3]
+    return train, validation, test

@@ -1,0 +1,9 @@
+"""The one exception that is the user's to mend: it names what was wrong, where, and what to do."""
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used.
+
+    The message is complete by itself: what was wrong, where (file and line, or the recipe's key), what to do. The
+    command line prints it without a traceback and exits with 1.
+    """

@@ -1,0 +1,113 @@
+"""A model from its settings and vocabulary, the cell it runs on, and the weights put into it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrolled.cells import Cell, cell_named
+from unrolled.data.vocabulary import SPECIALS, Vocabulary
+from unrolled.errors import UserError
+from unrolled.models.language_model import LanguageModel
+from unrolled.models.settings import ModelSettings
+from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
+
+CELL = "cell.json"
+
+
+def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | None = None) -> LanguageModel:
+    """The model of a recipe.
+
+    Args:
+        cell: the recurrence, where it is not one of the package's own that `settings.cell` names.
+
+    Raises:
+        UserError: settings that do not go together.
+    """
+    spellings = None
+    if settings.characters:
+        table = vocabulary.spellings_for(vocabulary.symbols)
+        table[: len(SPECIALS)] = 0  # the special symbols are not spelt
+        spellings = torch.from_numpy(table).long()
+    try:
+        return LanguageModel(
+            settings,
+            len(vocabulary),
+            cell or cell_named(settings.cell),
+            spellings=spellings,
+            alphabet=vocabulary.spelling_size if settings.characters else 0,
+        )
+    except (ValueError, TraceError) as error:
+        raise UserError(f"the model cannot be built: {error}") from error
+
+
+def check_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy saved tensors into a model.
+
+    Raises:
+        UserError: a tensor is missing, unknown, or has another shape.
+    """
+    wanted = dict(model.named_parameters())
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        side = "lacks" if name in wanted else "has a surplus"
+        raise UserError(f"{source}: its weights do not fit this model: it {side} {name}; use the same [model] settings")
+    for name, parameter in wanted.items():
+        if parameter.shape != tensors[name].shape:
+            raise UserError(
+                f"{source}: its weights do not fit this model: {name} is {tuple(tensors[name].shape)} there and "
+                f"{tuple(parameter.shape)} here; use the same [model] settings"
+            )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(tensors[name])
+
+
+def cell_of_file(reference: str) -> Cell:
+    """The cell that `FILE.py:name` means. This runs the file: only what the user typed may come here.
+
+    Raises:
+        UserError: no such file or name, or the file fails.
+    """
+    path, _, name = reference.rpartition(":")
+    if not Path(path).is_file():
+        raise UserError(f"model.cell={reference}: there is no file {path}")
+    specification = importlib.util.spec_from_file_location("unrolled_user_cell", path)
+    if specification is None or specification.loader is None:
+        raise UserError(f"model.cell={reference}: {path} is no Python file")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"model.cell={reference}: {path} fails: {type(error).__name__}: {error}") from error
+    cell = getattr(module, name, None)
+    if not isinstance(cell, Cell):
+        found = [key for key, value in vars(module).items() if isinstance(value, Cell)]
+        raise UserError(f"model.cell={reference}: {path} has no cell {name!r}; its cells: {', '.join(found) or 'none'}")
+    return cell
+
+
+def write_cell(folder: Path, cell: Cell) -> None:
+    """Keep a user's cell in a run folder, as its traced program."""
+    (folder / CELL).write_text(json.dumps(program_to_json(trace(cell)), indent=1) + "\n", encoding="utf-8")
+
+
+def cell_of_run(folder: Path) -> Cell | None:
+    """The cell that a run brings along, or None if it uses one of the package's.
+
+    Raises:
+        UserError: cell.json is broken.
+    """
+    path = folder / CELL
+    if not path.exists():
+        return None
+    try:
+        return cell_from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); copy the run folder again") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}; copy the run folder again") from None

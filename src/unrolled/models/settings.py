@@ -1,0 +1,48 @@
+"""The recipe's section [model]: which recurrence, how large, how regularised."""
+
+from dataclasses import dataclass
+
+from unrolled.settings import setting
+
+CELL_NAMES = ("rnn", "gru-simplified", "gru", "gru-torch", "lstm", "lstm-peephole", "lstm-peephole-previous")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The model's sizes and regularisation; the drop-out rates are probabilities of dropping.
+
+    >>> ModelSettings(cell="gru", hidden=256).layers
+    2
+    """
+
+    # no choices here: the command line also takes FILE.py:name, and a run may bring a cell of its own (see recipe.py)
+    cell: str = setting("lstm", help=f"the recurrence: {', '.join(CELL_NAMES)}; on the command line also FILE.py:name")
+    hidden: int = setting(512, minimum=1, help="hidden units of a layer and direction")
+    layers: int = setting(2, minimum=1, help="recurrent layers, one above the other")
+    bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
+    embedding: int = setting(128, minimum=0, help="size of a symbol's vector; 0: one-hot")
+    dropout: float = setting(0.0, minimum=0, below=1, help="between layers and on the features before the output")
+    input_dropout: float = setting(0.0, minimum=0, below=1, help="on every layer's input, one mask a sequence")
+    embedding_dropout: float = setting(0.0, minimum=0, below=1, help="on the embedded symbols")
+    symbol_dropout: float = setting(
+        0.0, minimum=0, below=1, help="on whole symbols: all that one is, gone for a window"
+    )
+    recurrent_dropout: float = setting(0.0, minimum=0, below=1, help="on the hidden state, one mask a sequence")
+    weight_drop: float = setting(0.0, minimum=0, below=1, help="on the recurrent weights themselves")
+    zoneout: float = setting(0.0, minimum=0, below=1, help="probability that a state keeps its previous value")
+    tied: bool = setting(False, help="the output layer shares the embedding's weights")
+    head_layers: int = setting(0, minimum=0, help="feed-forward layers on every timestep, above the recurrent ones")
+    head_size: int = setting(0, minimum=0, help="units of a feed-forward layer; 0: as hidden")
+    residual: bool = setting(False, help="add a layer's input to its output where the sizes allow it")
+    initialiser: str = setting(
+        "torch", choices=("torch", "xavier", "he", "orthogonal", "identity"), help="how the weights start, by name"
+    )
+    forget_bias: float | None = setting(None, help='start of the forget gate\'s bias; "none": as the initialiser says')
+    initial_state: str = setting("zeros", choices=("zeros", "learned", "random"), help="the state before the sequence")
+    softmax: str = setting("full", choices=("full", "adaptive"), help="adaptive: rare symbols in cheaper clusters")
+    cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")
+    characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
+    nonlinearity: str = setting("tanh", help="the activation of cell rnn, such as tanh or relu")
+    engine: str = setting(
+        "auto", choices=("auto", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
+    )

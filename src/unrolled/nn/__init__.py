@@ -1,0 +1,29 @@
+"""Layers for PyTorch: tensors come in time first, outputs and states go out; the state is a value, never kept inside.
+
+`Recurrent` runs any cell; `RNN`, `GRU` and `LSTM` are torch.nn's, and more. Around them: inputs (embedding, one-hot,
+words with their characters), feed-forward layers on every timestep, and output layers.
+"""
+
+from unrolled.nn.convert import convert
+from unrolled.nn.feedforward import FeedForward
+from unrolled.nn.inputs import SymbolInput, WordCharacterInput
+from unrolled.nn.outputs import AdaptiveSoftmax, Softmax
+from unrolled.nn.recurrent import Recurrent
+from unrolled.nn.seen import Seen
+from unrolled.nn.torch_layers import GRU, LSTM, RNN
+from unrolled.recurrence.engines import Engine
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AdaptiveSoftmax",
+    "Engine",
+    "FeedForward",
+    "Recurrent",
+    "Seen",
+    "Softmax",
+    "SymbolInput",
+    "WordCharacterInput",
+    "convert",
+]

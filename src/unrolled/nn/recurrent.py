@@ -1,0 +1,379 @@
+"""The recurrent layer: any cell, any depth, one direction or two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, TypedDict, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from unrolled.cells import Cell, cell_named
+from unrolled.nn.initialisers import initialise
+from unrolled.nn.seen import Seen
+from unrolled.nn.shapes import InputForm
+from unrolled.recurrence.engines import Engine, check_name, choose
+from unrolled.recurrence.layout import layout_of
+from unrolled.recurrence.program import trace
+from unrolled.recurrence.request import Answer, Direction, Request
+
+State = Tensor | tuple[Tensor, ...]
+"""(layers · directions, B, H): one tensor, or a tuple in the cell's order if it has several states."""
+
+INITIAL_STATES = ("zeros", "learned", "random")
+
+
+class RecurrentOptions(TypedDict, total=False):
+    """What every recurrent layer takes beyond torch.nn's arguments; see `Recurrent`."""
+
+    engine: str
+    initial_state: str
+    input_dropout: float
+    recurrent_dropout: float
+    weight_drop: float
+    zoneout: float
+    initialiser: str
+    forget_bias: float | None
+    residual: bool
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class Recurrent(nn.Module):
+    """A stack of recurrent layers over any cell.
+
+        layer = nn.Recurrent("gru", 64, 128, num_layers=2, bidirectional=True)
+        output, state = layer(x, lengths=lengths)
+        output, state, seen = layer(x, observe=True)
+
+    Args:
+        cell: a cell's name (`unrolled.cells.CELLS`), or a cell of your own (`@unrolled.cell`).
+        input_size, hidden_size: I and H.
+        num_layers: layers on top of each other, each fed with the outputs of the one below.
+        bias: whether affine maps have biases.
+        batch_first: x and output are (B, T, ·) instead of (T, B, ·). States are not affected, as in torch.
+        dropout: dropout on the outputs of each layer but the last, drawn anew for every number, as in torch.
+        bidirectional: a second stack runs from the end to the beginning; outputs are joined.
+        engine: "auto", or one by name (`layer.engine_for(x)` says which runs, and why).
+        initial_state: of sequences whose state is not given. "zeros"; "learned", one vector a layer and direction;
+            "random", drawn from N(0, 0.1²) at every call.
+        input_dropout: on the input of every layer, one mask a sequence, the same at every timestep (Gal and
+            Ghahramani 2016).
+        recurrent_dropout: the same, on the recurrent vectors that enter affine maps.
+        weight_drop: dropout on the recurrent weights, one mask a call (Merity et al. 2018).
+        zoneout: the probability that a unit of a state keeps its old value (Krueger et al. 2017).
+        initialiser: "torch", "xavier", "he", "orthogonal" or "identity".
+        forget_bias: the forget gate's bias at the start; 1 helps an LSTM to remember (Jozefowicz et al. 2015).
+        residual: each layer's input is added to its output where they are equally wide.
+
+    Shapes: x is (T, B, I), or (T, B) integer ids, which mean one-hot vectors of I numbers (-1: zero); without a batch, (T, I) or
+    (T,); or a PackedSequence. The output is (T, B, directions · H), packed if x was.
+
+    Raises:
+        ValueError: an argument out of its range, named.
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        engine: str = "auto",
+        initial_state: str = "zeros",
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        zoneout: float = 0.0,
+        initialiser: str = "torch",
+        forget_bias: float | None = None,
+        residual: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.cell = cell_named(cell) if isinstance(cell, str) else cell
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
+        self.weight_drop, self.zoneout, self.residual = weight_drop, zoneout, residual
+        self.engine, self.initial_state = check_name(engine, "engine"), initial_state
+        self.initialiser, self.forget_bias = initialiser, forget_bias
+        self._program = trace(self.cell)
+        self._layout = layout_of(self._program, bias)
+        self._check_arguments()
+        for layer in range(num_layers):
+            for suffix in self._suffixes(layer):
+                self._add_parameters(layer, suffix, device, dtype)
+        self.reset_parameters()
+
+    def _check_arguments(self) -> None:
+        for name in ("input_size", "hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be a probability, between 0 and 1")
+        if self.initial_state not in INITIAL_STATES:
+            raise ValueError(f'initial_state="{self.initial_state}" is none of {", ".join(INITIAL_STATES)}')
+        widths = {self._input_width(layer) for layer in range(self.num_layers)}
+        if self._program.pointwise_input and widths != {self.hidden_size}:
+            raise ValueError(
+                f'cell "{self.cell.name}" uses x outside its affine maps, so every layer\'s input must be as wide as its '
+                f"state: {self.hidden_size}, not {sorted(widths)}"
+            )
+
+    @property
+    def num_directions(self) -> int:
+        """1, or 2 if bidirectional."""
+        return 1 + self.bidirectional
+
+    def _input_width(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self.hidden_size * self.num_directions
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
+
+    def _add_parameters(
+        self, layer: int, suffix: str, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        columns = {"weight_ih": (self._input_width(layer),), "weight_hh": (self.hidden_size,)}
+        shapes = {
+            name: (count * self.hidden_size, *columns.get(name, ())) for name, count in self._layout.parameters.items()
+        }
+        if self.initial_state == "learned":
+            shapes |= {f"initial_{name}": (self.hidden_size,) for name in self.cell.states}
+        for name, shape in shapes.items():
+            self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, by the initialiser."""
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes(layer):
+                initialise(self._tensors(suffix), self._layout, self.hidden_size, self.initialiser, self.forget_bias)
+        if self.initial_state == "learned":
+            for name, parameter in self.named_parameters():
+                if name.startswith("initial_"):
+                    nn.init.zeros_(parameter)
+
+    def _tensors(self, suffix: str) -> dict[str, Tensor]:
+        """The parameters of one layer and direction, by the layout's names."""
+        return {name: getattr(self, name + suffix) for name in self._layout.parameters}
+
+    def parameters_of(self, gate: str, *, layer: int = 0, reverse: bool = False) -> dict[str, Tensor]:
+        """The parameters of one gate, as its equation has them: writable views, detached from autograd.
+
+        Args:
+            gate: a gate's name, or that of a vector that belongs to no gate.
+            layer, reverse: which layer and direction.
+
+        Returns:
+            "x": (H, I); one (H, H) for each recurrent vector under its name (the full GRU's candidate has "c");
+            "bias": (H,), "bias_hidden" where torch keeps a second one; "peephole" and other vectors: (H,).
+
+        Raises:
+            KeyError: the cell has no such gate; the message lists those there are.
+            IndexError: no such layer or direction.
+        """
+        if not 0 <= layer < self.num_layers or (reverse and not self.bidirectional):
+            raise IndexError(
+                f"layer={layer}, reverse={reverse}: there are {self.num_layers} layers of {self.num_directions} direction(s)"
+            )
+        tensors = self._tensors(f"_l{layer}_reverse" if reverse else f"_l{layer}")
+        blocks = [block for block in self._layout.blocks if (block.gate or block.entry) == gate]
+        if not blocks:
+            names = dict.fromkeys(block.gate or block.entry for block in self._layout.blocks)
+            raise KeyError(f'cell "{self.cell.name}" has no gate "{gate}"; there are {", ".join(names)}')
+        return {block.entry: block.rows(tensors[block.parameter].detach()) for block in blocks}
+
+    @overload
+    def forward(
+        self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None, observe: Literal[False] = False
+    ) -> tuple[Tensor, State]: ...
+    @overload
+    def forward(
+        self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None, observe: Literal[True]
+    ) -> tuple[Tensor, State, Seen]: ...
+    @overload
+    def forward(
+        self, x: PackedSequence, state: State | None = None, *, observe: Literal[False] = False
+    ) -> tuple[PackedSequence, State]: ...
+    @overload
+    def forward(
+        self, x: PackedSequence, state: State | None = None, *, observe: Literal[True]
+    ) -> tuple[PackedSequence, State, Seen]: ...
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        observe: bool = False,
+    ) -> tuple[Tensor | PackedSequence, State] | tuple[Tensor | PackedSequence, State, Seen]:
+        """Run whole sequences.
+
+        Args:
+            x: see the class.
+            state: (layers · directions, B, H), one tensor or a tuple in the cell's order; None for the initial state.
+            lengths: (B,) integers in any order, 0 allowed: outputs past a sequence's end are zero, and its final
+                state is that after its last true timestep.
+            observe: also return every gate and state of every timestep.
+
+        Raises:
+            ValueError: shapes that do not fit, named.
+        """
+        form = InputForm.of(x, self.batch_first, self.input_size, lengths)
+        states = self._given_states(state, form)
+        output, after, seen = self._run_stack(form, states, observe)
+        result = form.restore(output)
+        final = self._as_given(after, form)
+        if not observe:
+            return result, final
+        return (
+            result,
+            final,
+            Seen([[{n: form.restore_padded(v) for n, v in way.items()} for way in layer] for layer in seen]),
+        )
+
+    def _run_stack(
+        self, form: InputForm, states: tuple[Tensor, ...], observe: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...], list[tuple[Mapping[str, Tensor], ...]]]:
+        inputs = form.x
+        finals: list[tuple[Tensor, ...]] = []
+        seen: list[tuple[Mapping[str, Tensor], ...]] = []
+        for layer in range(self.num_layers):
+            answer = self._run_layer(layer, inputs, states, form, observe)
+            finals += answer.states
+            seen.append(answer.seen)
+            output = answer.output
+            if self.residual and inputs.shape == output.shape:
+                output = output + inputs
+            inputs = functional.dropout(output, self.dropout, self.training and layer < self.num_layers - 1)
+        return inputs, tuple(torch.stack(parts) for parts in zip(*finals, strict=True)), seen
+
+    def _run_layer(
+        self, layer: int, inputs: Tensor, states: tuple[Tensor, ...], form: InputForm, observe: bool
+    ) -> Answer:
+        request = self._request(layer, inputs, states, form.lengths, observe)
+        return choose(self.engine, request).run(request)
+
+    def _request(
+        self, layer: int, inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None, observe: bool
+    ) -> Request:
+        first = layer * self.num_directions
+        directions = tuple(
+            self._direction(suffix, tuple(state[first + way] for state in states), inputs.shape[0], bool(way))
+            for way, suffix in enumerate(self._suffixes(layer))
+        )
+        return Request(
+            self.cell,
+            self._program,
+            self._layout,
+            self._drop_input(inputs),
+            directions,
+            lengths,
+            observe,
+            self.training,
+        )
+
+    def _drop_input(self, inputs: Tensor) -> Tensor:
+        """Variational dropout on a layer's input. Symbol ids stay: dropping a symbol is the embedding's business."""
+        if not (self.training and self.input_dropout and inputs.is_floating_point()):
+            return inputs
+        return inputs * functional.dropout(torch.ones_like(inputs[0]), self.input_dropout)
+
+    def _direction(self, suffix: str, states: tuple[Tensor, ...], steps: int, reverse: bool) -> Direction:
+        tensors = self._tensors(suffix)
+        mask = keep = None
+        if self.training and self.weight_drop and "weight_hh" in tensors:
+            tensors["weight_hh"] = functional.dropout(tensors["weight_hh"], self.weight_drop)
+        if self.training and self.recurrent_dropout:
+            mask = functional.dropout(torch.ones_like(states[0]), self.recurrent_dropout)
+        if self.zoneout:
+            keep = states[0].new_full((steps, *states[0].shape), self.zoneout)
+            keep = torch.bernoulli(keep) if self.training else keep
+        return Direction(tensors, states, reverse, mask, keep)
+
+    def _given_states(self, state: State | None, form: InputForm) -> tuple[Tensor, ...]:
+        """The states of every layer and direction as (layers · directions, B, H), the given ones or the initial ones."""
+        rows, batch = self.num_layers * self.num_directions, form.x.shape[1]
+        if state is None:
+            return tuple(self._initial(name, batch) for name in self.cell.states)
+        states = state if isinstance(state, tuple | list) else (state,)
+        if len(states) != len(self.cell.states):
+            raise ValueError(
+                f"state: {self.cell.name} has {len(self.cell.states)} state(s), {', '.join(self.cell.states)}; {len(states)} were given"
+            )
+        expected = (rows, self.hidden_size) if form.unbatched else (rows, batch, self.hidden_size)
+        for name, given in zip(self.cell.states, states, strict=True):
+            if tuple(given.shape) != expected:
+                raise ValueError(
+                    f"state {name} has shape {tuple(given.shape)}, and must have {expected}: layers x directions, batch, hidden size"
+                )
+        return tuple(form.state_in(given) for given in states)
+
+    def _initial(self, name: str, batch: int) -> Tensor:
+        like = next(self.parameters())
+        rows = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        if self.initial_state == "learned":
+            learned = torch.stack([getattr(self, f"initial_{name}{suffix}") for suffix in rows])
+            return learned.unsqueeze(1).expand(-1, batch, -1)
+        zeros = like.new_zeros((len(rows), batch, self.hidden_size))
+        return 0.1 * torch.randn_like(zeros) if self.initial_state == "random" else zeros
+
+    def _as_given(self, states: tuple[Tensor, ...], form: InputForm) -> State:
+        restored = tuple(form.state_out(state) for state in states)
+        return restored if len(restored) > 1 else restored[0]
+
+    def step(self, x: Tensor, state: State | None = None) -> State:
+        """One timestep: the state after x⟨t⟩, whose first part holds the output of each layer.
+
+        Args:
+            x: (B, I), or (B,) ids; without a batch (I,), or an id without dimensions.
+            state: as for the whole sequence.
+
+        Raises:
+            ValueError: the layer is bidirectional, and so needs the whole sequence.
+        """
+        if self.bidirectional:
+            raise ValueError("step: a bidirectional layer needs the whole sequence before it can answer")
+        unbatched = x.dim() == (1 if x.is_floating_point() else 0)
+        whole = x.unsqueeze(0) if unbatched or not self.batch_first else x.unsqueeze(1)
+        after: State = self(whole, state)[1]
+        return after
+
+    @contextmanager
+    def packed(self) -> Iterator[Recurrent]:
+        """A promise that the weights stay as they are inside the block, so that an engine may rearrange them once.
+
+        The engines there are read the weights in place, so for now nothing is rearranged.
+        """
+        yield self
+
+    def engine_for(self, x: Tensor | PackedSequence, *, lengths: Tensor | None = None, observe: bool = False) -> Engine:
+        """The engine that would run this input now (training or not), and why.
+
+        With several layers it is that of the first: the ones above differ only where x is symbol ids.
+        """
+        form = InputForm.of(x, self.batch_first, self.input_size, lengths)
+        states = tuple(self._initial(name, form.x.shape[1]) for name in self.cell.states)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            return choose(self.engine, self._request(0, form.x, states, form.lengths, observe))
+
+    def extra_repr(self) -> str:
+        shown = [f'"{self.cell.name}", {self.input_size}, {self.hidden_size}']
+        defaults = {
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "engine": "auto",
+            "initial_state": "zeros", "input_dropout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0, "zoneout": 0.0,
+            "initialiser": "torch", "forget_bias": None, "residual": False,
+        }  # fmt: skip
+        shown += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
+        return ", ".join(shown)

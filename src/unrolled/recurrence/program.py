@@ -1,0 +1,328 @@
+"""A cell's step, written down: call it once with symbols and keep what it did.
+
+The values of a program are numbered: 0 is x⟨t⟩, 1 to n are the states, and every operation adds one. A program can be
+saved as JSON and made a cell again, so a trained model with a cell of one's own loads without its source, and
+loading executes nothing but the operators.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from unrolled.cells.cell import Cell
+from unrolled.cells.operators import Deferred, Operand, Value
+from unrolled.errors import UserError
+
+Argument = int | float
+"""An argument of an instruction: an int is the number of a value, a float is a constant."""
+
+ACTIVATIONS = frozenset({"sigmoid", "tanh", "relu", "exp", "log", "sqrt", "softplus"})
+ARITY = {
+    **dict.fromkeys(("negate", "square", "named", *ACTIVATIONS), 1),
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal"), 2),
+    "where": 3,
+    "vector": 0,
+}
+"""How many arguments each operation takes; affine takes any number of vectors."""
+
+
+class TraceError(TypeError):
+    """A step does something that is not an operator, and so cannot be written down."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operation: what, on which values and constants, and for affine, vector and named under which name."""
+
+    operation: str
+    arguments: tuple[Argument, ...]
+    name: str = ""
+    bias: bool = False
+    gate: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A step as a list of instructions.
+
+    Attributes:
+        cell: the cell's name.
+        states: names of the states; value i + 1 is state i of the timestep before.
+        instructions: instruction i computes value 1 + len(states) + i.
+        outputs: for each state, the number of its new value.
+        two_biases: see `Cell`.
+    """
+
+    cell: str
+    states: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[int, ...]
+    two_biases: bool = False
+    observed: Mapping[str, int] = field(init=False, compare=False)
+    """Every gate and named value, and the number of the value that people see under that name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "observed", dict(_observed(self)))
+
+    @property
+    def first(self) -> int:
+        """The number of the first instruction's value."""
+        return 1 + len(self.states)
+
+    def instruction(self, value: int) -> Instruction | None:
+        """The instruction that computes `value`, or None for x and the states."""
+        return self.instructions[value - self.first] if value >= self.first else None
+
+    @property
+    def affines(self) -> list[Instruction]:
+        """The affine maps, in the order in which the step names them: gate order."""
+        return [instruction for instruction in self.instructions if instruction.operation == "affine"]
+
+    def users(self, value: int) -> Iterator[tuple[int, Instruction]]:
+        """Every (number, instruction) that takes `value` as an argument."""
+        for number, instruction in enumerate(self.instructions, self.first):
+            if any(type(argument) is int and argument == value for argument in instruction.arguments):
+                yield number, instruction
+
+    def label(self, value: int) -> str | None:
+        """What a vector that enters an affine map is called: x, a state, a name, a gate, or the state it scales."""
+        if value == 0:
+            return "x"
+        if value < self.first:
+            return self.states[value - 1]
+        instruction = self.instructions[value - self.first]
+        if instruction.operation == "named":
+            return instruction.name
+        for gate, number in self.observed.items():
+            if number == value:
+                return gate
+        labels = [self.label(argument) for argument in instruction.arguments if type(argument) is int]
+        states = [label for label in labels if label in self.states]
+        return states[0] if states else next((label for label in labels if label not in (None, "x")), None)
+
+    @property
+    def pointwise_input(self) -> bool:
+        """Whether x is used outside affine maps, which needs an input as wide as the state."""
+        return 0 in self.outputs or any(instruction.operation != "affine" for _, instruction in self.users(0))
+
+
+def _observed(program: Program) -> Iterator[tuple[str, int]]:
+    """The gate of an affine map is the activation applied to the sum that holds it; without one, the map itself."""
+    for number, instruction in enumerate(program.instructions, program.first):
+        if instruction.operation == "affine":
+            yield instruction.name, _gate(program, number)
+        elif instruction.operation == "named":
+            yield instruction.name, number
+
+
+def _gate(program: Program, affine: int) -> int:
+    value = affine
+    while True:
+        users = list(program.users(value))
+        if len(users) != 1:
+            return affine
+        number, instruction = users[0]
+        if instruction.operation in ACTIVATIONS:
+            return number
+        if instruction.operation not in ("add", "subtract", "negate"):
+            return affine
+        value = number
+
+
+class Symbol(Value):
+    """A value that is only written down."""
+
+    __slots__ = ("number", "recorder")
+
+    def __init__(self, recorder: _Recorder, number: int) -> None:
+        self.recorder, self.number = recorder, number
+
+    def carry_out(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> Symbol:
+        return self.recorder.record(operation, arguments, **attributes)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise TraceError(f"torch's {getattr(function, '__name__', function)} is not an operator of unrolled.cells")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TraceError("a step cannot loop over the units of a value")
+
+    def __len__(self) -> int:
+        raise TraceError("a step does not know how many units a value has")
+
+    def __getattr__(self, name: str) -> Any:
+        raise TraceError(f".{name} is not an operator of unrolled.cells")
+
+
+class _Recorder:
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.instructions: list[Instruction] = []
+
+    def record(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> Symbol:
+        numbers = tuple(self._argument(argument) for argument in arguments)
+        if operation in ("affine", "named"):
+            self._refuse_repeated(operation, attributes["name"])
+        if operation == "affine" and any(type(number) is not int for number in numbers):
+            raise TraceError(f'affine("{attributes["name"]}") takes vectors, not numbers')
+        self.instructions.append(Instruction(operation, numbers, **attributes))
+        return Symbol(self, self.first + len(self.instructions) - 1)
+
+    def _argument(self, argument: Operand) -> Argument:
+        if isinstance(argument, Symbol):
+            if argument.recorder is not self:
+                raise TraceError("a step may not keep values from one timestep to the next; make it a state")
+            return argument.number
+        return float(argument)
+
+    def _refuse_repeated(self, operation: str, name: str) -> None:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise TraceError(f"{operation} needs a name that could be a variable's, not {name!r}")
+        if any(known.operation in ("affine", "named") and known.name == name for known in self.instructions):
+            raise TraceError(f'the name "{name}" is used twice; every affine map and named value has its own')
+
+
+@lru_cache(maxsize=256)
+def trace(cell: Cell) -> Program:
+    """The program of a cell's step.
+
+    Raises:
+        TraceError: the step uses something outside the operators; the message names it and its line.
+    """
+    recorder = _Recorder(1 + len(cell.states))
+    x, *states = (Symbol(recorder, number) for number in range(recorder.first))
+    try:
+        results = cell.step(x, *states)
+        outputs = _outputs(cell, results, x)
+    except TypeError as error:
+        raise TraceError(f'cell "{cell.name}": {error}{_line(error)}') from error
+    program = Program(cell.name, cell.states, tuple(recorder.instructions), outputs, cell.two_biases)
+    _check_names(program)
+    return program
+
+
+def _outputs(cell: Cell, results: object, host: Value) -> tuple[int, ...]:
+    values = results if isinstance(results, tuple) else (results,)
+    if len(values) != len(cell.states):
+        raise TraceError(
+            f"the step has {len(cell.states)} state(s) ({', '.join(cell.states)}) but returns {len(values)} value(s); "
+            "it returns every state's new value, in order"
+        )
+    resolved = [value.resolve(host) if isinstance(value, Deferred) else value for value in values]
+    for name, value in zip(cell.states, resolved, strict=True):
+        if not isinstance(value, Symbol):
+            raise TraceError(f'the new value of state "{name}" is a {type(value).__name__}, not a value of the step')
+    return tuple(value.number for value in resolved if isinstance(value, Symbol))
+
+
+def _line(error: BaseException) -> str:
+    """Where the user's own code was: the last frame outside this package's operators and tracer."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.endswith(("recurrence/program.py", "cells/operators.py"))
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+
+
+def _check_names(program: Program) -> None:
+    taken = [name for name in program.observed if name in program.states]
+    if taken:
+        raise TraceError(f'cell "{program.cell}": "{taken[0]}" is both a state and a gate; give the gate another name')
+    for affine in program.affines:
+        labels = [program.label(argument) for argument in affine.arguments if type(argument) is int]
+        for label in labels:
+            if label is None or labels.count(label) > 1:
+                raise TraceError(
+                    f'cell "{program.cell}": two vectors in affine("{affine.name}") have the same name, or one has none; '
+                    'name the value computed in this timestep with named(value, "name")'
+                )
+
+
+def program_to_json(program: Program) -> dict[str, Any]:
+    """A program as JSON: values are written "v3", constants as numbers."""
+
+    def argument(value: Argument) -> str | float:
+        return f"v{value}" if type(value) is int else value
+
+    return {
+        "cell": program.cell,
+        "states": list(program.states),
+        "two_biases": program.two_biases,
+        "instructions": [
+            {
+                "operation": instruction.operation,
+                "arguments": [argument(value) for value in instruction.arguments],
+                **({"name": instruction.name} if instruction.name else {}),
+                **({"bias": instruction.bias} if instruction.operation == "affine" else {}),
+                **({"gate": instruction.gate} if instruction.gate else {}),
+            }
+            for instruction in program.instructions
+        ],
+        "outputs": [f"v{number}" for number in program.outputs],
+    }
+
+
+def cell_from_json(content: Mapping[str, Any]) -> Cell:
+    """The cell that a saved program is. Nothing of the file is executed but the operators that it names.
+
+    Raises:
+        UserError: the content is no program.
+    """
+    try:
+        states = tuple(str(name) for name in content["states"])
+        instructions = [
+            _instruction(entry, position + 1 + len(states)) for position, entry in enumerate(content["instructions"])
+        ]
+        last = len(states) + len(instructions)
+        outputs = [_number(entry, last + 1) for entry in content["outputs"]]
+        if not states or len(outputs) != len(states):
+            raise ValueError("as many outputs as states are needed, at least one")
+        cell = Cell(
+            str(content["cell"]), _replay(instructions, outputs), states, bool(content.get("two_biases", False))
+        )
+        trace(cell)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"this is no saved cell: {error}") from error
+    return cell
+
+
+def _number(text: object, limit: int) -> int:
+    if not isinstance(text, str) or not text.startswith("v") or not text[1:].isdecimal() or int(text[1:]) >= limit:
+        raise ValueError(f"{text!r} is no value computed before")
+    return int(text[1:])
+
+
+def _instruction(entry: Mapping[str, Any], number: int) -> Instruction:
+    operation, arguments = entry["operation"], entry["arguments"]
+    if operation != "affine" and ARITY.get(operation) != len(arguments):
+        raise ValueError(f'"{operation}" on {len(arguments)} arguments is no operator')
+    parsed = tuple(float(value) if isinstance(value, int | float) else _number(value, number) for value in arguments)
+    return Instruction(operation, parsed, str(entry.get("name", "")), bool(entry.get("bias", False)), entry.get("gate"))
+
+
+def _replay(instructions: Sequence[Instruction], outputs: Sequence[int]) -> Any:
+    """A step that carries the instructions out again, on whatever values it is given."""
+
+    def step(*inputs: Value) -> tuple[Value, ...]:
+        values: list[Value] = list(inputs)
+        for instruction in instructions:
+            arguments = tuple(values[a] if type(a) is int else a for a in instruction.arguments)
+            host = next((a for a in arguments if isinstance(a, Value)), inputs[0])
+            values.append(host.carry_out(instruction.operation, arguments, **attributes_of(instruction)))
+        return tuple(values[number] for number in outputs)
+
+    return step
+
+
+def attributes_of(instruction: Instruction) -> dict[str, Any]:
+    """The keyword arguments that an operator of this kind is recorded with."""
+    if instruction.operation == "affine":
+        return {"name": instruction.name, "bias": instruction.bias}
+    if instruction.operation == "vector":
+        return {"name": instruction.name, "gate": instruction.gate}
+    return {"name": instruction.name} if instruction.operation == "named" else {}

@@ -1,0 +1,69 @@
+"""What every engine is asked: one layer's tensors, in one or both directions; and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from unrolled.cells.cell import Cell
+from unrolled.recurrence.layout import Layout
+from unrolled.recurrence.program import Program
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction's part of a layer.
+
+    Attributes:
+        parameters: the tensors of the layout, by name without layer and direction.
+        states: the initial states, each (B, H), in the cell's order.
+        reverse: run from the last true timestep to the first.
+        mask: (B, H) factors on every recurrent vector that enters an affine map, the same at every timestep, or None.
+        keep: (T, B, H) zoneout: the share of the old state that each new one keeps, or None.
+    """
+
+    parameters: Mapping[str, Tensor]
+    states: tuple[Tensor, ...]
+    reverse: bool = False
+    mask: Tensor | None = None
+    keep: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One layer of a recurrent stack, to be run.
+
+    Attributes:
+        cell, program, layout: the equations, as written, traced, and where their parameters live.
+        x: (T, B, I) vectors, or (T, B) integer ids, which mean one-hot vectors, -1 being zero.
+        directions: one or two.
+        lengths: (B,) true lengths, or None if every sequence has T timesteps.
+        observe: whether every gate and state of every timestep is wanted.
+        training: whether the layer is being trained.
+    """
+
+    cell: Cell
+    program: Program
+    layout: Layout
+    x: Tensor
+    directions: tuple[Direction, ...]
+    lengths: Tensor | None = None
+    observe: bool = False
+    training: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a layer computed.
+
+    Attributes:
+        output: (T, B, directions · H), zero past each sequence's end.
+        states: for each direction, the states after each sequence's last true timestep, each (B, H).
+        seen: for each direction, every gate and state by name, each (T, B, H); empty unless observed.
+    """
+
+    output: Tensor
+    states: tuple[tuple[Tensor, ...], ...]
+    seen: tuple[Mapping[str, Tensor], ...] = field(default=())

@@ -1,0 +1,304 @@
+"""A trained run, to be used: sample from it, score with it, evaluate it. `train` makes one, `load` opens one."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.cells import Cell
+from unrolled.data.corpus import open_corpus, stream_of
+from unrolled.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from unrolled.decoding.sampling import Sampler, sample
+from unrolled.errors import UserError
+from unrolled.models.build import build_model, cell_of_file, cell_of_run, check_weights
+from unrolled.nn.recurrent import State
+from unrolled.training.baseline import bigram_figures
+from unrolled.training.evaluation import Evaluation, evaluate_stream
+from unrolled.training.files import read_json
+from unrolled.training.recipe import Recipe, load_recipe
+from unrolled.training.run_folder import RECIPE, load_weights
+from unrolled.training.session import METRICS, VOCABULARY, begin
+from unrolled.training.session import resume as resume_run
+
+PIECE = 256
+"""Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
+
+
+@dataclass(frozen=True)
+class SymbolScore:
+    """One symbol of a scored text, as it is shown, and its natural log-probability given those before it."""
+
+    symbol: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a model finds a text.
+
+    Attributes:
+        text: the text.
+        symbols: every predicted symbol, <eos> too where the model's sequences end with it.
+        unknown: how many symbols of the text the vocabulary does not have.
+    """
+
+    text: str
+    symbols: tuple[SymbolScore, ...]
+    unknown: int
+
+    @property
+    def log_probability(self) -> float:
+        """log P(text), natural."""
+        return math.fsum(symbol.log_probability for symbol in self.symbols)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean nats a predicted symbol, <eos> counted."""
+        mean = -self.log_probability / max(1, len(self.symbols))
+        return math.exp(mean) if mean < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A symbol that may come next, and its probability."""
+
+    symbol: str
+    probability: float
+
+
+class Run:
+    """A run folder, opened. Nothing in it is executed: weights are safetensors, everything else is JSON and TOML.
+
+        run = unrolled.load("runs/shakespeare-quick")
+        run.sample(prefix="ROMEO:", temperature=0.8, seed=1)
+        run.score("To be or not to be").log_probability
+
+    Args:
+        folder: the run folder.
+        device: where the model runs.
+    """
+
+    def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise UserError(f'{self.folder} is no run folder; it is what `unrolled train` prints as "run folder"')
+        self.recipe: Recipe = load_recipe(self.folder / RECIPE, own_cell=True)
+        self.vocabulary = Vocabulary.load(self.folder / VOCABULARY)
+        self.model = build_model(self.recipe.model, self.vocabulary, cell_of_run(self.folder))
+        tensors, self.weights_metadata = load_weights(self.folder)
+        check_weights(self.model, tensors, self.folder)
+        self.device = torch.device(device)
+        self.model.to(self.device).eval()
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The figures that training ended with; empty while it has not."""
+        path = self.folder / METRICS
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def ends(self) -> bool:
+        """Whether the model's sequences end with <eos>: lines of their own, and words line by line."""
+        return self.recipe.data.format == "lines" or self.recipe.data.level == "word"
+
+    def stream(
+        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
+        seed: int | None = None, reject_unknown: bool = True,
+    ) -> Iterator[str]:  # fmt: skip
+        """Draw one novel sequence and give its text piece by piece, as it is drawn.
+
+        Args:
+            prefix: what the sequence begins with (not given again); without one, x⟨1⟩ = 0.
+            temperature: below 1 safer, above 1 bolder; 0 always takes the most probable symbol.
+            top_k: draw from the k most probable symbols only; 0 for all.
+            top_p: draw from the fewest symbols that have this much probability together.
+            length: at most so many symbols; a model whose sequences end may end before.
+            seed: the same seed draws the same sequence; None draws a new one.
+            reject_unknown: draw again instead of <unk>.
+        """
+        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
+        drawn = self._drawn(prefix, settings, length, 1, seed)
+        return self._text_of(prefix, (int(symbols[0]) for symbols in drawn))
+
+    def sample(
+        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
+        seed: int | None = None, reject_unknown: bool = True,
+    ) -> str:  # fmt: skip
+        """One novel sequence, prefix included; arguments as for `stream`."""
+        return self.samples(
+            1, prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,
+            reject_unknown=reject_unknown,
+        )[0]  # fmt: skip
+
+    def samples(
+        self, count: int, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
+        length: int = 500, seed: int | None = None, reject_unknown: bool = True,
+    ) -> list[str]:  # fmt: skip
+        """`count` novel sequences drawn side by side, prefix included; arguments as for `stream`."""
+        if count < 1:
+            raise UserError(f"--count {count}: must be at least 1")
+        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
+        columns = [symbols.tolist() for symbols in self._drawn(prefix, settings, length, count, seed)]
+        rows = zip(*columns, strict=True)
+        return [prefix + "".join(self._text_of(prefix, (s for s in row if s != PAD))) for row in rows]
+
+    def _sampler(self, temperature: float, top_k: int, top_p: float, reject_unknown: bool) -> Sampler:
+        return Sampler(temperature, top_k, top_p, frozenset({UNK} if reject_unknown else ()))
+
+    def _drawn(self, prefix: str, settings: Sampler, length: int, count: int, seed: int | None) -> Iterator[Tensor]:
+        """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
+        generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+        ids = [BOS, *self.vocabulary.encode(prefix)]
+        state = self._state_after(ids[:-1]) if len(ids) > 1 else None
+        first = torch.full((count,), ids[-1], device=self.device)
+        repeated = None if state is None else _repeated(state, count)
+        end = EOS if self.ends else None
+        return sample(self.model.step, repeated, first, settings=settings, length=length, end=end, generator=generator)
+
+    def _text_of(self, prefix: str, symbols: Iterator[int]) -> Iterator[str]:
+        """The text of symbols as they come, never half a character: what is new when all of them are decoded."""
+        before = self.vocabulary.encode(prefix)[-1:] if prefix else []
+        ids = list(before)
+        given = len(self.vocabulary.decode(ids))
+        for symbol in symbols:
+            if symbol == EOS:
+                break
+            ids.append(symbol)
+            text = self.vocabulary.decode(ids)
+            if self.vocabulary.level in ("byte", "bpe") and text.endswith("\N{REPLACEMENT CHARACTER}"):
+                continue  # perhaps a character whose other bytes are still to come
+            yield text[given:]
+            # Forget all but the last symbol: decoding stays cheap however long the sequence is.
+            ids = ids[-1:]
+            given = len(self.vocabulary.decode(ids))
+        if rest := self.vocabulary.decode(ids)[given:]:
+            yield rest
+
+    @torch.no_grad()
+    def _state_after(self, ids: Sequence[int]) -> State | None:
+        state: State | None = None
+        for start in range(0, len(ids), PIECE):
+            symbols = torch.tensor(ids[start : start + PIECE], device=self.device).unsqueeze(1)
+            _, state = self.model.features(symbols, state)
+        return state
+
+    @torch.no_grad()
+    def score(self, text: str) -> Score:
+        """How probable the model finds `text`, symbol by symbol, as a sequence of its own.
+
+        Raises:
+            UserError: the text is empty.
+        """
+        if not text:
+            raise UserError("there is nothing to score: the text is empty")
+        targets = self.vocabulary.encode(text)
+        unknown = targets.count(UNK)
+        if self.ends and targets[-1:] != [EOS]:
+            targets.append(EOS)
+        inputs, logs, state = [BOS, *targets[:-1]], [], None
+        for start in range(0, len(targets), PIECE):
+            symbols = torch.tensor(inputs[start : start + PIECE], device=self.device).unsqueeze(1)
+            wanted = torch.tensor(targets[start : start + PIECE], device=self.device)
+            found, state = self.model.log_probabilities(symbols, state, self._spellings(text, start, len(symbols)))
+            logs += found.squeeze(1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1).tolist()
+        scores = (SymbolScore(self.vocabulary.symbol(id), log) for id, log in zip(targets, logs, strict=True))
+        return Score(text, tuple(scores), unknown)
+
+    def _spellings(self, text: str, start: int, count: int) -> Tensor | None:
+        """The characters of the words before each predicted one, unknown words spelt too: (count, 1, C)."""
+        if not self.recipe.model.characters:
+            return None
+        words = ["\n", *self.vocabulary.split(text)][start : start + count]
+        return torch.tensor([self.vocabulary.spell(word) for word in words], device=self.device).unsqueeze(1)
+
+    @torch.no_grad()
+    def next(self, prefix: str = "", *, top: int = 10) -> list[Candidate]:
+        """The `top` most probable symbols after `prefix`, most probable first."""
+        ids = [BOS, *self.vocabulary.encode(prefix)]
+        logs, _ = self.model.step(torch.tensor(ids[-1:], device=self.device), self._state_after(ids[:-1]))
+        best = logs[0].exp().topk(min(max(top, 1), logs.shape[-1]))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [Candidate(self.vocabulary.symbol(id), probability) for id, probability in pairs if probability > 0]
+
+    def evaluate(self, path: str | Path) -> Evaluation:
+        """Perplexity, bits a character and next-symbol accuracy on a file, read as the training text was."""
+        stream = stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
+        return evaluate_stream(self.model, stream, accuracy=True, spell=self.recipe.model.characters > 0)
+
+    def bigram(self, path: str | Path) -> dict[str, float] | None:
+        """What a bigram of the run's training text makes of a file; None if that text is no longer where it was."""
+        stream = stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
+        try:
+            corpus = open_corpus(self.recipe.data, vocabulary=self.vocabulary, base=self.folder)
+        except UserError:
+            return None
+        return bigram_figures(corpus.train, stream)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level}s)"
+
+
+def load(folder: str | Path, *, device: str = "cpu") -> Run:
+    """Open a run folder.
+
+    Raises:
+        UserError: it is none, or is damaged; the message names the file.
+    """
+    return Run(folder, device=device)
+
+
+def train(
+    recipe: str | Path | Recipe,
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    *,
+    folder: str | Path | None = None,
+    init: str | Path | None = None,
+    cell: Cell | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Run:
+    """Train a recipe and open the run; the same as `unrolled train`.
+
+        run = unrolled.train("recipes/names.toml", {"model.hidden": 256})
+
+    Args:
+        recipe: a TOML file, or a `Recipe`, whose paths are then relative to the working folder.
+        overrides: {"section.key": value}, or ["section.key=value", ...].
+        folder: the run folder; None for runs/NAME.
+        init: a run whose weights to start from.
+        cell: a cell of your own, in the place of `model.cell`.
+    """
+    base, name = Path(), "run"
+    if isinstance(recipe, Recipe):
+        recipe = recipe.with_overrides(overrides)
+    else:
+        base, name = Path(recipe).parent, Path(recipe).stem
+        recipe = load_recipe(recipe, overrides)
+    result = begin(
+        recipe, base=base, name=name, folder=None if folder is None else Path(folder),
+        init=None if init is None else Path(init), cell=cell or own_cell(recipe), device=device, quiet=quiet,
+    )  # fmt: skip
+    return Run(result.folder)
+
+
+def own_cell(recipe: Recipe) -> Cell | None:
+    """The user's cell that `model.cell=FILE.py:name` names, or None. Only an override can have put it there."""
+    return cell_of_file(recipe.model.cell) if ":" in recipe.model.cell else None
+
+
+def _repeated(state: State, count: int) -> State:
+    """One sequence's state as that of `count` sequences."""
+    if isinstance(state, Tensor):
+        return state.expand(-1, count, -1).contiguous()
+    return tuple(part.expand(-1, count, -1).contiguous() for part in state)
+
+
+__all__ = ["Candidate", "Run", "Score", "SymbolScore", "load", "resume_run", "train"]

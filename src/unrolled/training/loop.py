@@ -1,0 +1,352 @@
+"""The training loop: window -> loss over the symbols that count -> BPTT -> clip -> step, the state carried.
+
+It runs on Lightning Fabric (devices, precision, several processes). Everything that changes while training is in
+`Progression` and the objects it names, is saved as one, and comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.data.corpus import Corpus
+from unrolled.data.windows import Window, windows_of
+from unrolled.errors import UserError
+from unrolled.models.language_model import LanguageModel, Loss
+from unrolled.nn.recurrent import State
+from unrolled.training.alarm import GradientAlarm, GradientExplosion
+from unrolled.training.averaging import WeightAverage
+from unrolled.training.evaluation import evaluate_stream
+from unrolled.training.interrupt import Interruption
+from unrolled.training.log import append_log, truncate_log
+from unrolled.training.optimisers import optimiser_of, optimiser_tensors, restore_optimiser, set_learning_rate
+from unrolled.training.progress import Progress
+from unrolled.training.recipe import Recipe
+from unrolled.training.run_folder import load_state, save_state, save_weights
+from unrolled.training.schedules import Plateau, learning_rate_factor
+
+SAVE_EVERY_SECONDS = 60.0
+LOG_EVERY_SECONDS = 1.0
+
+
+@dataclass
+class Progression:
+    """Where the run is. Saved with the weights; a resumed run starts from exactly here.
+
+    Attributes:
+        step: updates done. epoch, position: the epoch, and how many of its windows were read.
+        best, best_step: the best validation loss (nats a symbol) and its step. waited: validations since.
+        symbols, seconds: counted symbols read, and time spent, over all sittings.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    symbols: int = 0
+    seconds: float = 0.0
+    plateau: dict[str, Any] = field(default_factory=lambda: Plateau().as_dict())
+
+
+@dataclass
+class _Interval:
+    """What happened since the last entry of the log."""
+
+    nats: float = 0.0
+    symbols: int = 0
+    norm: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Trainer:
+    """Trains one model on one corpus into one run folder.
+
+    Args:
+        recipe: what to do. model, corpus: on what. folder: where everything is kept.
+        steps: the length of the run in updates.
+        progress: shows it. fabric: where it runs, launched.
+    """
+
+    def __init__(
+        self, recipe: Recipe, model: LanguageModel, corpus: Corpus, folder: Path, steps: int, progress: Progress,
+        fabric: Any, *, resume: bool = False,
+    ) -> None:  # fmt: skip
+        self.settings, self.recipe = recipe.training, recipe
+        self.corpus, self.folder, self.steps, self.progress, self.fabric = corpus, folder, steps, progress, fabric
+        self.spell = recipe.model.characters > 0
+        self.model = model
+        self.optimiser = optimiser_of(self.settings, model)
+        self.wrapped, self.optimiser = fabric.setup(model, self.optimiser)
+        self.windows = training_windows(recipe, corpus, fabric.global_rank, fabric.world_size)
+        self.average = WeightAverage(model, self.settings.average) if self.settings.average else None
+        self.alarm = GradientAlarm(training=self.settings, model=recipe.model)
+        self.at = Progression()
+        self.state: State | None = None
+        self.validate_every = self.settings.validate_every or max(1, steps // 10)
+        self.tensorboard: Any = None
+        self._saved = time.perf_counter()
+
+    def place(self, folder: Path) -> None:
+        """Keep everything in `folder` from now on, beginning with the state before the first step."""
+        self.folder = folder
+        self._save()
+
+    def run(self) -> bool:
+        """Train until the budget is spent or validation stops improving.
+
+        Returns:
+            True when the run is complete, False when it was interrupted; both leave everything saved.
+
+        Raises:
+            GradientExplosion: the loss or the gradient is no longer a number.
+        """
+        self.model.train()
+        if self.settings.tensorboard and self.fabric.is_global_zero:
+            self.tensorboard = _tensorboard(self.folder)
+        interval = _Interval()
+        with Interruption() as interruption:
+            for batch in self._updates():
+                started = time.perf_counter()
+                total, symbols, norm = self._update(batch)
+                self._observe(total / max(1, symbols), norm)
+                self._apply()
+                self.at.step += 1
+                self.at.symbols += symbols
+                self.at.seconds += time.perf_counter() - started
+                interval.nats, interval.symbols = interval.nats + total, interval.symbols + symbols
+                interval.norm = max(interval.norm, norm)
+                interval = self._report(interval)
+                if self._due(self.validate_every):
+                    self._validate()
+                if interruption.asked:
+                    self._save()
+                    return False
+                if self._finished():
+                    break
+                if time.perf_counter() - self._saved > SAVE_EVERY_SECONDS:
+                    self._save()
+        self._save()
+        return True
+
+    def _updates(self) -> Iterator[list[Window]]:
+        """The windows of each update, from where the run is to its end, epoch after epoch."""
+        batch: list[Window] = []
+        while not self._finished():
+            for window in self.windows.epoch(self.at.epoch, start=self.at.position):
+                self.at.position += 1
+                batch.append(window)
+                if len(batch) == self.settings.accumulate:
+                    yield batch
+                    batch = []
+            self.at.epoch, self.at.position = self.at.epoch + 1, 0
+
+    def _update(self, batch: list[Window]) -> tuple[float, int, float]:
+        """Forward and backward over the windows of one update: summed loss, symbols, and the gradient's norm."""
+        count = self._count(batch)
+        total = 0.0
+        for position, window in enumerate(batch):
+            self.state = (
+                None if window.fresh else detached(self.state)
+            )  # truncated BPTT: the state goes on, its past does not
+            with self.fabric.no_backward_sync(self.wrapped, enabled=position < len(batch) - 1):
+                loss: Loss = self.wrapped(*self._placed(window), self.state, self._spelled(window))
+                # The mean over the symbols of all windows and processes: Fabric's own averaging divides by the processes.
+                self.fabric.backward(loss.total * (self.fabric.world_size / count))
+            self.state = loss.state
+            total += float(loss.total.detach())
+        return self._sum(total), count, self._clip()
+
+    def _count(self, batch: list[Window]) -> int:
+        return max(1, round(self._sum(float(sum(int((window.targets != 0).sum()) for window in batch)))))
+
+    def _sum(self, value: float) -> float:
+        if self.fabric.world_size == 1:
+            return value
+        return float(self.fabric.all_reduce(torch.tensor(value, dtype=torch.float64), reduce_op="sum"))
+
+    def _placed(self, window: Window) -> tuple[Tensor, Tensor]:
+        return self.fabric.to_device(window.inputs), self.fabric.to_device(window.targets)
+
+    def _spelled(self, window: Window) -> Tensor | None:
+        return None if window.spellings is None else self.fabric.to_device(window.spellings)
+
+    def _clip(self) -> float:
+        """Clip by value, then by norm; the norm before clipping by norm."""
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if self.settings.clip_value:
+            torch.nn.utils.clip_grad_value_(self.model.parameters(), self.settings.clip_value)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.settings.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.settings.clip_norm, norm)
+        return float(norm)
+
+    def _observe(self, loss: float, norm: float) -> None:
+        try:
+            self.alarm.observe(self.at.step + 1, loss, norm)
+        except GradientExplosion:
+            self._log(
+                {"step": self.at.step + 1, "kind": "alarm", "loss": loss, "norm": norm, "norms": self.alarm.norms}
+            )
+            raise
+
+    def _apply(self) -> None:
+        set_learning_rate(self.optimiser, self.learning_rate)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(self.model)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the update at hand."""
+        factor = learning_rate_factor(self.settings, self.at.step, self.steps)
+        return self.settings.learning_rate * factor * float(self.at.plateau["factor"])
+
+    def _due(self, every: int) -> bool:
+        return self.at.step % every == 0 or self.at.step == self.steps
+
+    def _finished(self) -> bool:
+        stopped = self.settings.patience and self.at.waited >= self.settings.patience
+        return self.at.step >= self.steps or bool(stopped)
+
+    def _validate(self) -> None:
+        """Measure the weights (averaged, if that is on) on the validation part, and keep them if they are the best."""
+        started = time.perf_counter()
+        with self.average.applied_to(self.model) if self.average else nullcontext():
+            loss = self._validation_loss()
+            best = loss is None or self.at.best is None or loss < self.at.best
+            if best:
+                self.at.best, self.at.best_step, self.at.waited = loss, self.at.step, 0
+                self._save_best()
+            else:
+                self.at.waited += 1
+        self.at.seconds += time.perf_counter() - started
+        if loss is not None:
+            self.at.plateau = Plateau(**self.at.plateau).after(loss, self.settings).as_dict()
+            self._log({"step": self.at.step, "kind": "valid", "loss": loss, "best": best, "seconds": self.at.seconds})
+            self.progress.validated(self.at.step, loss, best)
+        self._save()
+        if loss is not None and not math.isfinite(loss):
+            self._observe(loss, 0.0)
+
+    def _validation_loss(self) -> float | None:
+        if self.corpus.valid is None:
+            return None
+        return evaluate_stream(self.model, self.corpus.valid, spell=self.spell).loss
+
+    def _save_best(self) -> None:
+        if self.fabric.is_global_zero:
+            metadata = {
+                "step": str(self.at.step),
+                "validation_nats": "" if self.at.best is None else repr(self.at.best),
+            }
+            save_weights(self.folder, dict(self.model.named_parameters()), metadata)
+
+    def _report(self, interval: _Interval) -> _Interval:
+        """Show and log what happened since the last entry, about once a second; give the next interval."""
+        elapsed = time.perf_counter() - interval.started
+        if elapsed < LOG_EVERY_SECONDS and not self._due(self.validate_every):
+            return interval
+        loss, rate = interval.nats / max(1, interval.symbols), interval.symbols / max(elapsed, 1e-9)
+        self.progress.step(self.at.step, loss, rate)
+        entry = {
+            "step": self.at.step, "kind": "train", "loss": loss, "learning_rate": self.learning_rate,
+            "norm": interval.norm, "symbols": self.at.symbols, "seconds": self.at.seconds,
+        }  # fmt: skip
+        self._log(entry)
+        return _Interval()
+
+    def _log(self, entry: Mapping[str, Any]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        append_log(self.folder, entry)
+        if self.tensorboard is not None:
+            for name in ("loss", "learning_rate", "norm"):
+                if name in entry:
+                    self.tensorboard.add_scalar(f"{entry['kind']}/{name}", entry[name], entry["step"])
+
+    def _save(self) -> None:
+        """Save everything that a resumed run needs, as one."""
+        carried = {f"carried.{i}": part for i, part in enumerate(parts_of(self.state))}
+        own = {**carried, "random": torch.get_rng_state()}
+        if self.fabric.world_size > 1:
+            own = {name: self.fabric.all_gather(part) for name, part in own.items()}
+        if self.fabric.is_global_zero:
+            average = self.average.state() if self.average else {}
+            tensors = {
+                **{f"model.{name}": parameter for name, parameter in self.model.named_parameters()},
+                **{f"optimiser.{name}": value for name, value in optimiser_tensors(self.optimiser).items()},
+                **{f"average.{name}": value for name, value in average.items()},
+                **{f"process.{name}": value for name, value in own.items()},
+            }
+            facts = {"steps": self.steps, "fingerprint": self.corpus.fingerprint, "processes": self.fabric.world_size}
+            save_state(self.folder, tensors, {**asdict(self.at), **facts})
+        self.alarm.checkpointed(self.at.step)
+        self._saved = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go on from the folder's training state."""
+        tensors, facts = load_state(self.folder)
+        if facts["fingerprint"] != self.corpus.fingerprint:
+            raise UserError(
+                f"{self.folder}: the data has changed since this run began, so it cannot go on from its place in it; "
+                f"put the old data back, or start a new run from its weights: --init {self.folder}"
+            )
+        if facts["processes"] != self.fabric.world_size:
+            raise UserError(f"{self.folder} was trained by {facts['processes']} process(es); resume it with as many")
+        self.at = Progression(**{name: facts[name] for name in Progression.__dataclass_fields__})
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors[f"model.{name}"])
+        restore_optimiser(self.optimiser, _under("optimiser.", tensors))
+        if self.average:
+            self.average.restore(_under("average.", tensors))
+        own = _under("process.", tensors)
+        if self.fabric.world_size > 1:
+            own = {name: part[self.fabric.global_rank] for name, part in own.items()}
+        torch.set_rng_state(own.pop("random"))
+        parts = tuple(self.fabric.to_device(own[f"carried.{i}"].clone()) for i in range(len(own)))
+        self.state = None if not parts else parts if len(parts) > 1 else parts[0]
+        if self.fabric.is_global_zero:
+            truncate_log(self.folder, self.at.step)
+
+
+def training_windows(recipe: Recipe, corpus: Corpus, rank: int = 0, world: int = 1) -> Any:
+    """The windows that a recipe trains on."""
+    settings = recipe.training
+    return windows_of(
+        corpus.train, batch=settings.batch, window=settings.window, seed=settings.seed, rank=rank, world=world,
+        spellings=recipe.model.characters > 0,
+    )  # fmt: skip
+
+
+def detached(state: State | None) -> State | None:
+    """The same numbers, cut off from how they came about."""
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else state.detach()
+    return tuple(part.detach() for part in state)
+
+
+def parts_of(state: State | None) -> tuple[Tensor, ...]:
+    """A state's tensors."""
+    return () if state is None else (state,) if isinstance(state, Tensor) else state
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _tensorboard(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))

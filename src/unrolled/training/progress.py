@@ -1,0 +1,156 @@
+"""How a run tells what it does, on standard error: one live line on a terminal, plain lines everywhere else."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+PLAIN_SECONDS = 10.0
+LIVE_SECONDS = 0.2
+
+
+class Progress:
+    """Shows the steps of one run; standard output stays free for what machines read.
+
+    Losses are nats per symbol; ``unit`` says how people want them: "bits per ..." or "perplexity". ``quiet`` shows
+    nothing at all. ``stream`` and ``clock`` (seconds) are there for tests.
+
+    >>> with Progress(total_steps=2000, unit="bits per character", quiet=True) as progress:
+    ...     progress.step(10, loss=2.41, rate=52_000.0)
+    ...     progress.validated(10, loss=2.38, best=True)
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        start_step: int = 0,
+        *,
+        unit: str = "bits per character",
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._start = total_steps, start_step
+        self._unit, self._quiet = unit, quiet
+        self._stream = stream if stream is not None else sys.stderr
+        self._clock = clock
+        self._began = self._shown = clock()
+        self._best: float | None = None
+        self._bar: Bar | None = None
+        self._live = not quiet and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def __enter__(self) -> "Progress":
+        self._began = self._shown = self._clock()
+        if self._live:
+            self._bar = _live_bar(self._stream)
+            self._bar.add_task("", total=self._total, completed=self._start, text="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.stop()
+            self._bar = None
+
+    def step(self, step: int, loss: float, rate: float) -> None:
+        """Note that ``step`` steps are done, with this loss and ``rate`` symbols a second."""
+        now = self._clock()
+        due = now - self._shown >= (LIVE_SECONDS if self._bar is not None else PLAIN_SECONDS)
+        if self._quiet or not (due or step >= self._total):
+            return
+        self._shown = now
+        # a narrow terminal cuts the line at its end: what matters most comes first
+        parts = [self._left(step, now), self.describe(loss), self._best_so_far(), f"{quantity(rate)} symbols/s"]
+        text = ", ".join(part for part in parts if part)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step, text=f"{step:,} of {self._total:,}, {text}")
+            self._bar.refresh()
+        else:
+            self._print(f"step {step:,} of {self._total:,}: {text}")
+
+    def validated(self, step: int, loss: float, best: bool) -> None:
+        """Show a validation's loss, and whether it is the lowest of the run so far."""
+        if best:
+            self._best = loss
+        self.say(f"step {step:,} of {self._total:,}: validation {self.describe(loss)}{', the best so far' * best}")
+
+    def say(self, text: str) -> None:
+        """Show one line that stays; above the live line where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif not self._quiet:
+            self._print(text)
+
+    def describe(self, loss: float) -> str:
+        """Write a loss in nats and in the run's unit, such as "loss 1.443 (2.082 bits per character)"."""
+        return f"loss {loss:.3f} ({in_unit(loss, self._unit)})"
+
+    def _best_so_far(self) -> str:
+        return "" if self._best is None else f"best valid {self._best:.3f}"
+
+    def _left(self, step: int, now: float) -> str:
+        done = step - self._start
+        if done <= 0 or step >= self._total:
+            return ""
+        return f"{duration((now - self._began) / done * (self._total - step))} left"
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+def _live_bar(stream: TextIO) -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+    from rich.table import Column
+
+    one_line = Column(no_wrap=True, overflow="ellipsis")
+    columns = (BarColumn(bar_width=12), TextColumn("{task.fields[text]}", markup=False, table_column=one_line))
+    # refreshed from step(): a drawing thread of Rich's would wake up inside the training
+    return RichProgress(*columns, console=Console(file=stream), auto_refresh=False, transient=False)
+
+
+def in_unit(loss: float, unit: str) -> str:
+    """Write a loss in nats per symbol as the unit's number.
+
+    >>> in_unit(1.5, "bits per character"), in_unit(4.8, "perplexity")
+    ('2.164 bits per character', 'perplexity 121.5')
+    """
+    if unit.startswith("bits"):
+        return f"{loss / math.log(2):.3f} {unit}"
+    value = math.inf if loss > 700 else math.exp(loss)  # exp(710) raises; exp(NaN) is NaN
+    return f"{unit} {value:.2g}" if 1e6 <= value < math.inf else f"{unit} {value:,.1f}"
+
+
+def quantity(number: float) -> str:
+    """Write a large number short.
+
+    >>> quantity(950), quantity(52_300), quantity(3_120_000)
+    ('950', '52.3k', '3.12M')
+    """
+    if number >= 999_500:
+        return f"{number / 1e6:.3g}M"
+    return f"{number / 1e3:.3g}k" if number >= 999.5 else f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    >>> duration(42), duration(125), duration(7380)
+    ('42 s', '2 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

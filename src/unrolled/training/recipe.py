@@ -1,0 +1,178 @@
+"""A recipe: everything that decides a run, read from TOML, checked as a whole, written back complete."""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from unrolled.data.settings import DataSettings
+from unrolled.errors import UserError
+from unrolled.models.settings import CELL_NAMES, ModelSettings
+from unrolled.training.recipe_reading import Reading, line_numbers, nearest
+from unrolled.training.settings import BUDGETS, DEFAULT_EPOCHS, TrainingSettings
+
+TASKS = ("language-model", "generate", "classify", "tag", "translate")
+AVAILABLE_TASKS = ("language-model",)
+
+Overrides = Mapping[str, object] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The task and one settings object a section; made by ``load_recipe`` or ``recipe_from_mapping``, which check it.
+
+    >>> recipe = recipe_from_mapping({"task": "language-model", "model": {"hidden": 256}})
+    >>> recipe.with_overrides(["training.steps=100"]).training.budget
+    ('steps', 100.0)
+    """
+
+    task: str = "language-model"
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def with_overrides(self, overrides: Overrides, *, source: str = "recipe") -> "Recipe":
+        """Give a checked copy in which ``{"section.key": value}`` or ``["section.key=value"]`` replace what was set."""
+        reading = Reading(Recipe, source=source)
+        return _build(reading, asdict(self), reading.overrides(overrides), own_cell=True)
+
+    def rebased(self, old: Path, new: Path) -> "Recipe":
+        """Give a copy whose relative data paths, meant from folder ``old``, lead to the same files from ``new``."""
+
+        def moved(path: str) -> str:
+            return os.path.relpath(old / path, new) if path and not os.path.isabs(path) else path
+
+        data = replace(self.data, path=moved(self.data.path), valid=moved(self.data.valid), test=moved(self.data.test))
+        return replace(self, data=data)
+
+
+def load_recipe(path: str | os.PathLike[str], overrides: Overrides = (), *, own_cell: bool = False) -> Recipe:
+    """Read the recipe file ``path``, put ``overrides`` over it and check the whole.
+
+    ``own_cell=True`` is for the recipe of a run folder: there ``model.cell`` may be any name, for the run brings the
+    cell's program along and nothing of the user's is executed.
+
+    Raises:
+        UserError: with every mistake at once, each with its line or marked as an override.
+
+    >>> load_recipe("recipes/names.toml", {"training.seed": 2})    # doctest: +SKIP
+    """
+    text = _read(Path(path))
+    try:
+        mapping = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}; correct the recipe there") from None
+    reading = Reading(Recipe, source=str(path), lines=line_numbers(text))
+    return _build(reading, mapping, reading.overrides(overrides), own_cell=own_cell)
+
+
+def recipe_from_mapping(
+    mapping: Mapping[str, object], overrides: Overrides = (), *, source: str = "recipe", own_cell: bool = False
+) -> Recipe:
+    """Check a recipe given as ``{"task": ..., "data": {...}, ...}``; ``source`` names it in the errors.
+
+    >>> recipe_from_mapping({"task": "language-model", "data": {"path": "book.txt"}}).data.path
+    'book.txt'
+    """
+    reading = Reading(Recipe, source=source)
+    return _build(reading, mapping, reading.overrides(overrides), own_cell=own_cell)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Write ``recipe`` as TOML with every key, so that a later change of a default cannot change what it means."""
+    import tomli_w
+
+    return tomli_w.dumps(
+        {name: _plain_section(value) if isinstance(value, dict) else value for name, value in asdict(recipe).items()}
+    )
+
+
+def _plain_section(section: dict[str, object]) -> dict[str, object]:
+    return {key: "none" if value is None else value for key, value in section.items()}  # TOML has no null
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe; give the path of a .toml file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; give the path of a recipe's .toml file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the recipe as UTF-8") from None
+
+
+def _build(
+    reading: Reading, mapping: Mapping[str, object], overrides: Mapping[str, object], *, own_cell: bool
+) -> Recipe:
+    merged = reading.merge(_without_replaced_budget(mapping, overrides), overrides)
+    if "task" not in merged:
+        reading.complain("task", f"task is missing; say which, as in task = {TASKS[0]!r}")
+    values = reading.top_level(merged)
+    recipe = Recipe(**values)  # type: ignore[arg-type]  # each value was made from the hint of its own field
+    _check_task(reading, recipe)
+    _check_cell(reading, recipe, own_cell=own_cell or "model.cell" in overrides)
+    _check_agreement(reading, recipe)
+    reading.raise_complaints()
+    if not any(getattr(recipe.training, name) for name in BUDGETS):
+        recipe = replace(recipe, training=replace(recipe.training, epochs=DEFAULT_EPOCHS))
+    return recipe
+
+
+def _without_replaced_budget(mapping: Mapping[str, object], overrides: Mapping[str, object]) -> Mapping[str, object]:
+    """Drop the recipe's own budget where an override gives another: --set training.steps=9 means instead, not also."""
+    training = mapping.get("training")
+    if not isinstance(training, Mapping) or not any(overrides.get(f"training.{name}") for name in BUDGETS):
+        return mapping
+    return {**mapping, "training": {key: value for key, value in training.items() if key not in BUDGETS}}
+
+
+def _check_task(reading: Reading, recipe: Recipe) -> None:
+    if recipe.task not in TASKS:
+        reading.complain("task", f"task {recipe.task!r} is unknown{nearest(recipe.task, TASKS)}")
+    elif recipe.task not in AVAILABLE_TASKS:
+        available = ", ".join(AVAILABLE_TASKS)
+        reading.complain("task", f"task {recipe.task!r} is not available yet in this version; available: {available}")
+
+
+def _check_cell(reading: Reading, recipe: Recipe, *, own_cell: bool) -> None:
+    cell = recipe.model.cell
+    if cell in CELL_NAMES or (own_cell and ":" in cell):
+        return
+    if ":" in cell:
+        reading.complain(
+            "model.cell",
+            f"model.cell = {cell!r} would run code, and a recipe may come from anyone; "
+            f"take the key out and give it yourself: --set model.cell={cell}",
+        )
+    elif not own_cell or reading.is_override("model.cell"):
+        reading.complain("model.cell", f"model.cell {cell!r} is no known cell{nearest(cell, CELL_NAMES)}")
+
+
+def _check_agreement(reading: Reading, recipe: Recipe) -> None:
+    """Complain about keys that are fine alone but not together."""
+    model, training = recipe.model, recipe.training
+    budgets = [name for name in BUDGETS if getattr(training, name) > 0]
+    if len(budgets) > 1:
+        keys = [f"training.{name}" for name in budgets]
+        reading.disagree(keys, f"{' and '.join(keys)} are both budgets; keep one of them")
+    if model.tied and model.embedding == 0:
+        reading.disagree(
+            ["model.tied", "model.embedding"],
+            "model.tied shares the embedding's weights, but model.embedding is 0 (one-hot); give it a size",
+        )
+    if list(model.cutoffs) != sorted(set(model.cutoffs)):
+        reading.disagree(["model.cutoffs"], f"model.cutoffs must rise, not {list(model.cutoffs)}")
+    if model.characters and recipe.data.level != "word":
+        reading.disagree(
+            ["model.characters", "data.level"],
+            f"model.characters is for words, but data.level is {recipe.data.level!r}; use level 'word' or characters 0",
+        )
+    if model.bidirectional and recipe.task == "language-model":
+        reading.disagree(
+            ["task", "model.bidirectional"],
+            "model.bidirectional would let a language model see the symbol it has to predict; set it to false",
+        )

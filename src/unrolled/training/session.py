@@ -1,0 +1,275 @@
+"""From a recipe to a trained run folder: open the data, build the model, plan the budget, train, measure."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.cells import Cell
+from unrolled.data.corpus import Corpus, open_corpus
+from unrolled.data.vocabulary import Vocabulary
+from unrolled.errors import UserError
+from unrolled.models.build import build_model, cell_of_run, check_weights, write_cell
+from unrolled.models.language_model import LanguageModel
+from unrolled.training.baseline import bigram_figures
+from unrolled.training.curves import draw_curves
+from unrolled.training.evaluation import EVALUATION_WINDOW, evaluate_stream, lanes_for
+from unrolled.training.loop import Trainer, training_windows
+from unrolled.training.progress import Progress
+from unrolled.training.recipe import Recipe, load_recipe, recipe_text
+from unrolled.training.run_folder import (
+    RECIPE,
+    atomic_write_text,
+    create_run_folder,
+    load_state,
+    load_weights,
+    save_weights,
+    version_differences,
+    write_json,
+    write_versions,
+)
+
+VOCABULARY = "vocabulary.json"
+METRICS = "metrics.json"
+CURVES = "curves.png"
+CALIBRATION_WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a sitting ended: the run folder, its figures, and whether the budget was spent (or it was interrupted)."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    complete: bool
+
+
+def begin(
+    recipe: Recipe,
+    *,
+    base: Path,
+    name: str,
+    folder: Path | None = None,
+    runs: Path = Path("runs"),
+    init: Path | None = None,
+    cell: Cell | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    started: Callable[[Path], None] | None = None,
+) -> Result:
+    """Train a recipe from the beginning.
+
+    Args:
+        base: what the recipe's relative paths are relative to.
+        name: the run's name, `runs/NAME`; `folder`: exactly this folder instead.
+        init: a run whose weights and vocabulary to start from.
+        cell: the cell, where it is the user's own.
+        started: told the run folder, as soon as there is one.
+    """
+    _check_place(folder)
+    torch.manual_seed(recipe.training.seed)
+    fabric = _fabric(recipe, device)
+    vocabulary = Vocabulary.load(init / VOCABULARY) if init else None
+    corpus = open_corpus(recipe.data, vocabulary=vocabulary, base=base)
+    model = build_model(recipe.model, corpus.vocabulary, cell)
+    if init:
+        check_weights(model, load_weights(init)[0], init)
+    say = _speaker(quiet, fabric)
+    say(corpus.description)
+    steps, estimate = plan(recipe, model, corpus)
+    say(estimate)
+    unit = unit_of(recipe)
+    with Progress(steps, 0, unit=unit, quiet=quiet or not fabric.is_global_zero) as progress:
+        trainer = Trainer(recipe, model, corpus, Path(), steps, progress, fabric)
+        made = ""
+        if fabric.is_global_zero:
+
+            def fill(partial: Path) -> None:
+                _fill(partial, recipe, base, steps, corpus, model, cell)
+                trainer.place(partial)
+
+            made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
+        trainer.folder = Path(fabric.broadcast(made))
+        say(f"run folder: {trainer.folder}")
+        if started:
+            started(trainer.folder)
+        complete = trainer.run()
+    return _finish(trainer, complete)
+
+
+def resume(folder: Path, *, device: str = "auto", quiet: bool = False) -> Result:
+    """Go on with a run that was interrupted, from the last state it saved, to the same end bit for bit."""
+    recipe = load_recipe(folder / RECIPE, own_cell=True)
+    steps = int(load_state(folder)[1]["steps"])
+    torch.manual_seed(recipe.training.seed)
+    fabric = _fabric(recipe, device)
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
+    corpus = open_corpus(recipe.data, vocabulary=vocabulary, base=folder)
+    model = build_model(recipe.model, vocabulary, cell_of_run(folder))
+    say = _speaker(quiet, fabric)
+    for difference in version_differences(folder):
+        say(f"not the same as when the run began, so not bit for bit: {difference}")
+    with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
+        trainer = Trainer(recipe, model, corpus, folder, steps, progress, fabric)
+        trainer.restore()
+        say(f"resuming {folder} at step {trainer.at.step:,} of {steps:,}")
+        complete = trainer.run()
+    return _finish(trainer, complete)
+
+
+def _check_place(folder: Path | None) -> None:
+    """Refuse an existing --run before any work is done."""
+    if folder is not None and os.path.lexists(folder):
+        raise UserError(f"{folder} exists already; give --run another folder, or go on with it: --resume {folder}")
+
+
+def _fabric(recipe: Recipe, device: str) -> Any:
+    from lightning_fabric import Fabric
+
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.training.devices))
+    precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
+    fabric = Fabric(accelerator=device, devices=processes, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _speaker(quiet: bool, fabric: Any) -> Callable[[str], None]:
+    silent = Progress(1, quiet=quiet or not fabric.is_global_zero)
+    return silent.say
+
+
+def unit_of(recipe: Recipe) -> str:
+    """What a loss is shown in."""
+    return {"character": "bits per character", "byte": "bits per byte"}.get(recipe.data.level, "perplexity")
+
+
+def _fill(
+    partial: Path, recipe: Recipe, base: Path, steps: int, corpus: Corpus, model: LanguageModel, cell: Cell | None
+) -> None:
+    """The first files of a run: enough to load it, whatever happens next."""
+    training = replace(recipe.training, steps=steps, epochs=0.0, minutes=0.0)
+    fixed = replace(recipe, training=training)
+    if cell is not None:
+        fixed = replace(fixed, model=replace(fixed.model, cell=cell.name))
+        write_cell(partial, cell)
+    atomic_write_text(partial / RECIPE, recipe_text(fixed.rebased(base.resolve(), partial.resolve())))
+    corpus.vocabulary.save(partial / VOCABULARY)
+    write_versions(partial)
+    save_weights(partial, dict(model.named_parameters()), {"step": "0"})
+
+
+def plan(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> tuple[int, str]:
+    """How many updates the run has, and an estimate of parameters, memory and time, in one line.
+
+    A few windows are run forwards and backwards to learn how long one takes; weights and random state are as before.
+    """
+    settings = recipe.training
+    windows = training_windows(recipe, corpus)
+    seconds = _seconds_a_window(recipe, model, windows) * settings.accumulate
+    validations = settings.validate_every or 0
+    valid = _seconds_a_validation(recipe, model, corpus)
+    kind, amount = settings.budget
+    if kind == "steps":
+        steps = int(amount)
+    elif kind == "epochs":
+        steps = max(1, round(amount * windows.steps_per_epoch(0) / settings.accumulate))
+    elif validations:
+        steps = max(1, int(amount * 60 / (seconds + valid / validations)))
+    else:
+        steps = max(1, int((amount * 60 - 10 * valid) / seconds))
+    total = steps * seconds + valid * (steps / validations if validations else 10)
+    return steps, _estimate(recipe, model, steps, total)
+
+
+def _seconds_a_window(recipe: Recipe, model: LanguageModel, windows: Any) -> float:
+    """The median time of a window, forwards and backwards."""
+    bfloat16 = recipe.training.precision == "bfloat16"
+    times = []
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        state = None
+        for _, window in zip(range(CALIBRATION_WINDOWS), windows.epoch(0), strict=False):
+            started = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = model(window.inputs, window.targets, state, window.spellings)
+            loss.total.backward()
+            times.append(time.perf_counter() - started)
+    model.zero_grad(set_to_none=True)
+    return statistics.median(times[1:] or times) * 1.05  # and a little for the optimiser
+
+
+def _seconds_a_validation(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> float:
+    if corpus.valid is None:
+        return 0.0
+    from itertools import islice
+
+    from unrolled.data.windows import whole
+
+    started, read = time.perf_counter(), 0
+    windows = whole(
+        corpus.valid,
+        lanes=lanes_for(len(corpus.valid)),
+        window=EVALUATION_WINDOW,
+        spellings=recipe.model.characters > 0,
+    )
+    model.eval()
+    with torch.no_grad():
+        for window in islice(windows, 2):
+            model(window.inputs, window.targets, None, window.spellings)
+            read += window.targets.numel()
+    model.train()
+    return (time.perf_counter() - started) * len(corpus.valid) / max(1, read)
+
+
+def _estimate(recipe: Recipe, model: LanguageModel, steps: int, seconds: float) -> str:
+    settings, shape = recipe.training, recipe.model
+    count = sum(parameter.numel() for parameter in model.parameters())
+    copies = 4 + (settings.average > 0)  # weights, gradients, the optimiser's two averages, the averaged weights
+    timestep = shape.layers * shape.hidden * 12 + 2 * shape.embedding + 2 * model.vocabulary
+    memory = 4 * (count * copies + timestep * settings.batch * settings.window)
+    return (
+        f"{count:,} parameters; about {memory / 1e6:,.0f} MB while training; {steps:,} steps of "
+        f"{settings.batch * settings.window * settings.accumulate:,} symbols, about {_duration(seconds)}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _finish(trainer: Trainer, complete: bool) -> Result:
+    """Measure the best weights, draw the curves, write the figures."""
+    metrics: dict[str, Any] = {}
+    if trainer.fabric.is_global_zero:
+        draw_curves(trainer.folder, trainer.folder / CURVES)
+        if complete:
+            metrics = _metrics(trainer)
+            write_json(trainer.folder / METRICS, metrics)
+    return Result(trainer.folder, metrics, complete)
+
+
+def _metrics(trainer: Trainer) -> dict[str, Any]:
+    model, corpus, at = trainer.model, trainer.corpus, trainer.at
+    check_weights(model, load_weights(trainer.folder)[0], trainer.folder)
+    figures: dict[str, Any] = {
+        "task": trainer.recipe.task,
+        "step": at.step,
+        "best_step": at.best_step,
+        "seconds": round(at.seconds, 1),
+        "symbols_per_second": round(at.symbols / max(at.seconds, 1e-9)),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    for name, stream in (("validation", corpus.valid), ("test", corpus.test)):
+        if stream is not None:
+            figures[name] = evaluate_stream(model, stream, accuracy=True, spell=trainer.spell).as_dict()
+            figures[name]["bigram"] = bigram_figures(corpus.train, stream)
+    return figures
