@@ -178,7 +178,9 @@ def test_every_symbol_counts_once_and_no_lane_starts_cold(count, lanes, window, 
     assert [w.fresh for w in windows] == [True] + [False] * (len(windows) - 1)
     assert targets.shape[1] <= lanes
     counted = [targets[:, row][targets[:, row] != PAD].tolist() for row in range(targets.shape[1])]
-    assert sum(counted, []) == text.tolist(), "the lanes, one after the other, are the text"
+    assert [id for symbols in counted for id in symbols] == text.tolist(), (
+        "the lanes, one after the other, are the text"
+    )
     assert inputs[0, 0] == BOS
     assert targets[0, 0] == text[0], "the first lane counts from its first symbol on"
     begin = 0
@@ -209,8 +211,8 @@ def test_messages():
         match=r"the text has 9 symbols; training.batch = 5 needs at least 10 .* set training.batch = 4 or less",
     ):
         windows_of(running(9), batch=5, window=3, seed=1)
-    with pytest.raises(UserError, match="the text has 2 lines, fewer than training.batch = 3: set training.batch = 2"):
+    with pytest.raises(UserError, match=r"the text has 2 lines, fewer than training.batch = 3: set training.batch = 2"):
         windows_of(lines([1, 2]), batch=3, window=3, seed=1)
     for stream in (running(99), lines([1] * 9)):
-        with pytest.raises(UserError, match="training.batch = 3 cannot be shared evenly by 2 devices"):
+        with pytest.raises(UserError, match=r"training\.batch = 3 cannot be shared evenly by 2 devices"):
             windows_of(stream, batch=3, window=3, seed=1, world=2)

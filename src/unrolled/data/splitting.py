@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Self
 
 from unrolled.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = ("train", "validation", "test")
@@ -55,8 +56,10 @@ class Split:
         train, validation, _ = self.shares
         return int(count * train), int(count * (train + validation))
 
-    def parts(self, count: int) -> NDArray[np.int8]:
+    def parts(self, count: int) -> "NDArray[np.int8]":
         """The part (0 train, 1 validation, 2 test) of each of ``count`` lines."""
+        import numpy as np  # here, so that reading a recipe needs no NumPy
+
         index = np.arange(count)
         if self.digits:
             return np.array(self.digits, dtype=np.int8)[index % 10]

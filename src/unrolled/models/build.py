@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import Cell, cell_named
+from unrolled.cells.rnn import rnn
 from unrolled.data.vocabulary import SPECIALS, Vocabulary
 from unrolled.errors import UserError
 from unrolled.models.language_model import LanguageModel
@@ -38,12 +39,16 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
         return LanguageModel(
             settings,
             len(vocabulary),
-            cell or cell_named(settings.cell),
+            cell or _named_cell(settings),
             spellings=spellings,
             alphabet=vocabulary.spelling_size if settings.characters else 0,
         )
     except (ValueError, TraceError) as error:
         raise UserError(f"the model cannot be built: {error}") from error
+
+
+def _named_cell(settings: ModelSettings) -> Cell:
+    return rnn(settings.nonlinearity) if settings.cell == "rnn" else cell_named(settings.cell)
 
 
 def check_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:

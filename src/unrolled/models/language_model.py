@@ -79,6 +79,7 @@ class LanguageModel(nn.Module):
             if not settings.embedding:
                 raise UserError("model.tied: there is no embedding to share; set model.embedding, or tied = false")
             shared = words.weight
+            nn.init.uniform_(shared, -0.1, 0.1)  # it is the softmax's weight too, whose scores have to start small
             if features != settings.embedding:  # the tied weight's width is the embedding's
                 self.bridge = nn.Linear(features, settings.embedding)
                 features = settings.embedding

@@ -31,7 +31,7 @@ class SymbolInput(nn.Module):
         self.output_size = size or vocabulary
         if size:
             self.weight = nn.Parameter(torch.empty(vocabulary, size))
-            nn.init.uniform_(self.weight, -0.1, 0.1)
+            nn.init.normal_(self.weight)
 
     def forward(self, symbols: Tensor) -> Tensor:
         """Embed, or mark the symbols that are zero."""

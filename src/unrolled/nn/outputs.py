@@ -77,14 +77,16 @@ class AdaptiveSoftmax(nn.Module):
         self.clusters = nn.Linear(features, len(cutoffs))
         self.register_buffer("never", _never(vocabulary), persistent=False)
 
-    def _scores(self, features: Tensor, start: int, stop: int) -> Tensor:
-        bias = self.bias[start:stop] + self.never[start:stop]
-        return functional.linear(features, self.weight[start:stop], bias).float()
+    def _parts(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """(weight, bias) of the frequent symbols and of each cluster. Split, not sliced: its gradient is one tensor."""
+        starts = [0, *self.bounds]
+        sizes = [stop - start for start, stop in zip(starts, self.bounds, strict=False)]
+        return tuple(zip(self.weight.split(sizes), (self.bias + self.never).split(sizes), strict=True))
 
-    def _first(self, features: Tensor) -> Tensor:
+    def _first(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Log-probabilities of the frequent symbols, then of the clusters."""
-        scores = torch.cat([self._scores(features, 0, self.bounds[0]), self.clusters(features).float()], -1)
-        return scores.log_softmax(-1)
+        frequent = functional.linear(features, weight, bias).float()
+        return torch.cat([frequent, self.clusters(features).float()], -1).log_softmax(-1)
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """See `Output`."""
@@ -92,19 +94,21 @@ class AdaptiveSoftmax(nn.Module):
         features, targets = features[counted], targets[counted]
         entry = targets.clone()
         total = features.new_zeros((), dtype=torch.float32)
+        frequent, *rarer = self._parts()
         for cluster, (start, stop) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
             rows = ((targets >= start) & (targets < stop)).nonzero().squeeze(-1)
             entry[rows] = self.bounds[0] + cluster
-            inside = self._scores(features[rows], start, stop)
+            inside = functional.linear(features[rows], *rarer[cluster]).float()
             total = total + functional.cross_entropy(inside, targets[rows] - start, reduction="sum")
-        return total + functional.nll_loss(self._first(features), entry, reduction="sum")
+        return total + functional.nll_loss(self._first(features, *frequent), entry, reduction="sum")
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """See `Output`."""
-        first = self._first(features)
+        frequent, *rarer = self._parts()
+        first = self._first(features, *frequent)
         parts = [first[..., : self.bounds[0]]]
-        for cluster, (start, stop) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
-            inside = self._scores(features, start, stop).log_softmax(-1)
+        for cluster, (weight, bias) in enumerate(rarer):
+            inside = functional.linear(features, weight, bias).float().log_softmax(-1)
             parts.append(inside + first[..., self.bounds[0] + cluster, None])
         return torch.cat(parts, -1)
 

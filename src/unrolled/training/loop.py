@@ -224,6 +224,8 @@ class Trainer:
         started = time.perf_counter()
         with self.average.applied_to(self.model) if self.average else nullcontext():
             loss = self._validation_loss()
+            if loss is not None and not math.isfinite(loss):
+                self._observe(loss, 0.0)
             best = loss is None or self.at.best is None or loss < self.at.best
             if best:
                 self.at.best, self.at.best_step, self.at.waited = loss, self.at.step, 0
@@ -232,12 +234,11 @@ class Trainer:
                 self.at.waited += 1
         self.at.seconds += time.perf_counter() - started
         if loss is not None:
-            self.at.plateau = Plateau(**self.at.plateau).after(loss, self.settings).as_dict()
+            if self.settings.schedule == "plateau":
+                self.at.plateau = Plateau(**self.at.plateau).after(loss, self.settings).as_dict()
             self._log({"step": self.at.step, "kind": "valid", "loss": loss, "best": best, "seconds": self.at.seconds})
             self.progress.validated(self.at.step, loss, best)
         self._save()
-        if loss is not None and not math.isfinite(loss):
-            self._observe(loss, 0.0)
 
     def _validation_loss(self) -> float | None:
         if self.corpus.valid is None:

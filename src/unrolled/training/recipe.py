@@ -41,6 +41,7 @@ class Recipe:
         """Give a copy whose relative data paths, meant from folder ``old``, lead to the same files from ``new``."""
 
         def moved(path: str) -> str:
+            path = os.path.expanduser(path)
             return os.path.relpath(old / path, new) if path and not os.path.isabs(path) else path
 
         data = replace(self.data, path=moved(self.data.path), valid=moved(self.data.valid), test=moved(self.data.test))

@@ -131,8 +131,11 @@ def _check_place(folder: Path | None) -> None:
 
 
 def _fabric(recipe: Recipe, device: str) -> Any:
+    import logging
+
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its greetings are no news to the user
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.training.devices))
     precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
     fabric = Fabric(accelerator=device, devices=processes, precision=precision)
