@@ -1,5 +1,8 @@
 """Fixtures shared by all tests."""
 
+import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,28 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets (../shared/data) are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Encoded files are kept in a folder of the test run's own, never in the user's cache."""
+    before = os.environ.get("UNROLLED_CACHE")
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["UNROLLED_CACHE"] = str(folder)
+    yield folder
+    os.environ.pop("UNROLLED_CACHE")
+    if before is not None:
+        os.environ["UNROLLED_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of about 9,000 characters in short sentences, a line each, always the same."""
+    words = random.Random(1)
+    lines = []
+    for _ in range(220):
+        subject, verb = words.choice(["the cat", "the dog", "a bird", "my aunt"]), words.choice(["ate", "saw", "was"])
+        lines.append(f"{subject}, which {verb} {words.choice(['fish', 'snow', 'red', 'ten pears'])}, slept.")
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

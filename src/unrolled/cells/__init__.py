@@ -7,6 +7,7 @@ plots and its page in the docs are derived from the equations.
 from unrolled.cells import gru, lstm, rnn
 from unrolled.cells.cell import Cell, cell
 from unrolled.cells.operators import (
+    Value,
     affine,
     exp,
     log,
@@ -53,6 +54,7 @@ def cell_named(name: str) -> Cell:
 __all__ = [
     "CELLS",
     "Cell",
+    "Value",
     "affine",
     "cell",
     "cell_named",

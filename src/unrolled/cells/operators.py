@@ -18,6 +18,7 @@ class Value:
     """
 
     __slots__ = ()
+    __array_ufunc__ = None  # a NumPy number to the left of an operator leaves it to the value
 
     def carry_out(self, operation: str, arguments: tuple[Operand, ...], **attributes: object) -> Value:
         """The result of `operation` on `arguments` (values of this class, or numbers)."""
@@ -51,7 +52,7 @@ class Value:
         return _ask("negate", self)
 
     def __pow__(self, exponent: Operand) -> Value:
-        if exponent != 2:
+        if isinstance(exponent, Value) or exponent != 2:
             raise TypeError(
                 f"a step may square a value (** 2), not raise it to {exponent!r}; write it with exp and log"
             )
@@ -68,6 +69,15 @@ class Value:
 
     def __ge__(self, other: Operand) -> Value:
         return _ask("less_equal", other, self)
+
+    # Python's own == would answer False, and the step would quietly take that for a condition.
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("a step compares with <, <=, > and >=: == of computed numbers is hardly ever true")
+
+    def __ne__(self, other: object) -> bool:
+        raise TypeError("a step compares with <, <=, > and >=: != of computed numbers is nearly always true")
+
+    __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -184,5 +194,8 @@ def minimum(left: Operand, right: Operand) -> Value:
 
 
 def where(condition: Value, then: Operand, otherwise: Operand) -> Value:
-    """`then` where the condition holds, `otherwise` elsewhere, unit by unit. No gradient flows to the condition."""
+    """`then` where the condition is not zero, `otherwise` elsewhere, unit by unit; a comparison is 1 or 0.
+
+    No gradient flows to the condition.
+    """
     return _ask("where", condition, then, otherwise)

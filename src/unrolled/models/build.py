@@ -36,15 +36,18 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
         table[: len(SPECIALS)] = 0  # the special symbols are not spelt
         spellings = torch.from_numpy(table).long()
     try:
-        return LanguageModel(
+        model = LanguageModel(
             settings,
             len(vocabulary),
             cell or _named_cell(settings),
             spellings=spellings,
             alphabet=vocabulary.spelling_size if settings.characters else 0,
         )
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.features(torch.zeros(1, 1, dtype=torch.long))  # an engine that refuses this model says so here
     except (ValueError, TraceError) as error:
         raise UserError(f"the model cannot be built: {error}") from error
+    return model
 
 
 def _named_cell(settings: ModelSettings) -> Cell:

@@ -6,6 +6,8 @@ from unrolled.settings import setting
 
 CELL_NAMES = ("rnn", "gru-simplified", "gru", "gru-torch", "lstm", "lstm-peephole", "lstm-peephole-previous")
 
+NONLINEARITIES = ("tanh", "relu", "sigmoid", "softplus", "exp")
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -42,7 +44,7 @@ class ModelSettings:
     softmax: str = setting("full", choices=("full", "adaptive"), help="adaptive: rare symbols in cheaper clusters")
     cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")
     characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
-    nonlinearity: str = setting("tanh", help="the activation of cell rnn, such as tanh or relu")
+    nonlinearity: str = setting("tanh", choices=NONLINEARITIES, help="the activation of cell rnn")
     engine: str = setting(
         "auto", choices=("auto", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
     )

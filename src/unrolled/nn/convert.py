@@ -24,7 +24,9 @@ def convert(model: Model) -> Model | Recurrent:
     """
     swapped: dict[nn.Module, nn.Module] = {}
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children leaves a second name of one module out
+            if child is None:
+                continue
             if child not in swapped:
                 swapped[child] = _converted(child)
             if swapped[child] is not child:
@@ -46,6 +48,10 @@ def _converted(layer: nn.Module) -> nn.Module:
         layer.input_size, layer.hidden_size, layer.num_layers, bias=layer.bias, batch_first=layer.batch_first,
         dropout=layer.dropout, bidirectional=layer.bidirectional, device="meta", **own,
     )  # fmt: skip
-    for name, parameter in layer.named_parameters():
+    parameters = dict(layer.named_parameters(remove_duplicate=False))
+    if parameters.keys() != dict(new.named_parameters()).keys():
+        warnings.warn(f"left as it is: {layer} has parameters of another form than torch.nn's", stacklevel=3)
+        return layer
+    for name, parameter in parameters.items():
         setattr(new, name, parameter)
     return new.train(layer.training)

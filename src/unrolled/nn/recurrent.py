@@ -255,7 +255,7 @@ class Recurrent(nn.Module):
             seen.append(answer.seen)
             output = answer.output
             if self.residual and inputs.shape == output.shape:
-                output = output + inputs
+                output = output + form.inside(inputs)
             inputs = functional.dropout(output, self.dropout, self.training and layer < self.num_layers - 1)
         return inputs, tuple(torch.stack(parts) for parts in zip(*finals, strict=True)), seen
 
@@ -350,6 +350,9 @@ class Recurrent(nn.Module):
         after: State = self(whole, state)[1]
         return after
 
+    def flatten_parameters(self) -> None:
+        """Nothing to do here; models written for torch.nn's layers call it."""
+
     @contextmanager
     def packed(self) -> Iterator[Recurrent]:
         """A promise that the weights stay as they are inside the block, so that an engine may rearrange them once.
@@ -364,8 +367,8 @@ class Recurrent(nn.Module):
         With several layers it is that of the first: the ones above differ only where x is symbol ids.
         """
         form = InputForm.of(x, self.batch_first, self.input_size, lengths)
-        states = tuple(self._initial(name, form.x.shape[1]) for name in self.cell.states)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
+            states = tuple(self._initial(name, form.x.shape[1]) for name in self.cell.states)
             return choose(self.engine, self._request(0, form.x, states, form.lengths, observe))
 
     def extra_repr(self) -> str:

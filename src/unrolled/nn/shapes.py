@@ -38,7 +38,7 @@ class InputForm:
                 raise ValueError("lengths: a PackedSequence has its own")
             padded, own = pad_packed_sequence(x)
             # states keep the caller's order, which is that of the unsorted batch
-            return cls(_checked(padded, input_size), own.to(padded.device), packed=x)
+            return cls(_checked(padded, input_size), own.to(padded.device), batch_first, packed=x)
         features = 1 if x.is_floating_point() else 0
         if x.dim() not in (1 + features, 2 + features):
             raise ValueError(
@@ -51,6 +51,13 @@ class InputForm:
             x = x.transpose(0, 1)
         x = _checked(x, input_size)
         return cls(x, _lengths(lengths, x), batch_first and not unbatched, unbatched)
+
+    def inside(self, values: Tensor) -> Tensor:
+        """`values` (T, B, ...) up to each sequence's end, zero past it."""
+        if self.lengths is None:
+            return values
+        past = torch.arange(values.shape[0], device=values.device).unsqueeze(1) >= self.lengths
+        return values.masked_fill(past.unsqueeze(-1), 0)
 
     def restore(self, output: Tensor) -> Tensor | PackedSequence:
         """An output (T, B, ...) in the input's own form."""
@@ -86,7 +93,7 @@ def _checked(x: Tensor, input_size: int) -> Tensor:
         raise ValueError(
             f"x holds ids from {int(x.min())} to {int(x.max())}, and the layer takes 0 to {input_size - 1} (-1: a zero vector)"
         )
-    return x
+    return x if x.is_floating_point() else x.long()
 
 
 def _lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:

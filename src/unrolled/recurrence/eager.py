@@ -35,11 +35,11 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
     "minimum": torch.minimum,
     "less": torch.lt,
     "less_equal": torch.le,
-    "where": torch.where,
+    "where": lambda condition, then, otherwise: torch.where(condition != 0, then, otherwise),
 }
 """What each pointwise operator is on tensors."""
 
-NEEDS_TENSORS = {"maximum", "minimum", "subtract", "divide", "less", "less_equal"}
+NEEDS_TENSORS = {"maximum", "minimum", "subtract", "divide", "less", "less_equal", "where"}
 
 
 def run(request: Request) -> Answer:
@@ -105,12 +105,14 @@ class _Moment:
             tensors = [like.new_tensor(value) if isinstance(value, int | float) else value for value in tensors]
         if operation in ("add", "multiply") and isinstance(tensors[0], int | float):
             tensors.reverse()
-        return POINTWISE[operation](*tensors)
+        result = POINTWISE[operation](*tensors)
+        return result if result.is_floating_point() else result.to(like.dtype)  # a comparison is a number: 1 or 0
 
 
 class _Direction:
     def __init__(self, request: Request, direction: Direction) -> None:
         self.request = request
+        self.x = _without_padding(request)
         self.reverse, self.mask, self.keep = direction.reverse, direction.mask, direction.keep
         self.states = direction.states
         self.dtype = direction.states[0].dtype
@@ -130,7 +132,7 @@ class _Direction:
         blocks = [block for block in self.request.layout.blocks if block.parameter == "weight_ih"]
         if not blocks:
             return {}
-        x, weight = self.request.x, parameters["weight_ih"]
+        x, weight = self.x, parameters["weight_ih"]
         if x.is_floating_point():
             product = functional.linear(x, weight).to(self.dtype)
         else:  # one-hot vectors, or zero (-1): the product is a gather of columns
@@ -163,8 +165,7 @@ class _Direction:
         return torch.stack(outputs), states, stacked
 
     def _step(self, moment: _Moment, states: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
-        x = self.request.x
-        inputs = TensorValue(x[t] if x.is_floating_point() else states[0], moment, "x")
+        inputs = TensorValue(self._input(t), moment, "x")
         results: Any = self.request.cell.step(inputs, *(TensorValue(state, moment) for state in states))
         results = results if isinstance(results, tuple) else (results,)
         results = tuple(result.resolve(inputs) if not isinstance(result, TensorValue) else result for result in results)
@@ -173,12 +174,29 @@ class _Direction:
             new = tuple(torch.lerp(after, before, self.keep[t]) for after, before in zip(new, states, strict=True))
         return new
 
+    def _input(self, t: int) -> Tensor:
+        x = self.x[t]
+        if x.is_floating_point():
+            return x
+        if not self.request.program.pointwise_input:
+            return self.states[0]  # a stand-in: only affine maps take x, and they have W x already
+        return (x.unsqueeze(-1) == torch.arange(self.states[0].shape[-1], device=x.device)).to(self.dtype)
+
     def _seen(self, moment: _Moment, new: tuple[Tensor, ...]) -> dict[str, Tensor]:
         program = self.request.program
         gates = {name: moment.values[number - program.first] for name, number in program.observed.items()}
         return {name: value.expand_as(new[0]) for name, value in gates.items()} | dict(
             zip(program.states, new, strict=True)
         )
+
+
+def _without_padding(request: Request) -> Tensor:
+    """x with zeros past each sequence's end: whatever is there, NaN too, must not reach the weights' gradient."""
+    x, lengths = request.x, request.lengths
+    if lengths is None or not x.is_floating_point():
+        return x
+    past = torch.arange(x.shape[0], device=x.device).unsqueeze(1) >= lengths
+    return x.masked_fill(past.unsqueeze(-1), 0)
 
 
 def _recurrent(layout: Layout, name: str, parameters: Mapping[str, Tensor]) -> list[Tensor]:

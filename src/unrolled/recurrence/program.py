@@ -7,6 +7,7 @@ loading executes nothing but the operators.
 
 from __future__ import annotations
 
+import linecache
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ ARITY = {
     "vector": 0,
 }
 """How many arguments each operation takes; affine takes any number of vectors."""
+
+RESERVED = frozenset({"x", "bias", "bias_hidden"})
+"""What the input and the biases are called among a gate's parameters; nothing of a cell's own may be."""
 
 
 class TraceError(TypeError):
@@ -165,8 +169,8 @@ class _Recorder:
 
     def record(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> Symbol:
         numbers = tuple(self._argument(argument) for argument in arguments)
-        if operation in ("affine", "named"):
-            self._refuse_repeated(operation, attributes["name"])
+        if operation in ("affine", "named", "vector"):
+            self._check_name(operation, attributes["name"])
         if operation == "affine" and any(type(number) is not int for number in numbers):
             raise TraceError(f'affine("{attributes["name"]}") takes vectors, not numbers')
         self.instructions.append(Instruction(operation, numbers, **attributes))
@@ -179,10 +183,14 @@ class _Recorder:
             return argument.number
         return float(argument)
 
-    def _refuse_repeated(self, operation: str, name: str) -> None:
+    def _check_name(self, operation: str, name: str) -> None:
         if not isinstance(name, str) or not name.isidentifier():
             raise TraceError(f"{operation} needs a name that could be a variable's, not {name!r}")
-        if any(known.operation in ("affine", "named") and known.name == name for known in self.instructions):
+        if name in RESERVED:
+            raise TraceError(f'{operation}: the name "{name}" belongs to the input or a bias; take another')
+        if operation != "vector" and any(
+            known.operation in ("affine", "named") and known.name == name for known in self.instructions
+        ):
             raise TraceError(f'the name "{name}" is used twice; every affine map and named value has its own')
 
 
@@ -220,19 +228,24 @@ def _outputs(cell: Cell, results: object, host: Value) -> tuple[int, ...]:
 
 
 def _line(error: BaseException) -> str:
-    """Where the user's own code was: the last frame outside this package's operators and tracer."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.endswith(("recurrence/program.py", "cells/operators.py"))
+    """Where the user's own code was: the last frame that is in none of the packages that a step calls."""
+    places = [
+        (frame.f_code.co_filename, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("unrolled", "torch", "numpy")
     ]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    return f" ({places[-1][0]}, line {places[-1][1]}: {linecache.getline(*places[-1]).strip()})" if places else ""
 
 
 def _check_names(program: Program) -> None:
     taken = [name for name in program.observed if name in program.states]
     if taken:
         raise TraceError(f'cell "{program.cell}": "{taken[0]}" is both a state and a gate; give the gate another name')
+    for name in RESERVED.intersection(program.states):
+        raise TraceError(f'cell "{program.cell}": a state may not be called "{name}", as the input or a bias is')
+    for instruction in program.instructions:
+        if instruction.operation == "vector":
+            _check_vector(program, instruction.name, instruction.gate)
     for affine in program.affines:
         labels = [program.label(argument) for argument in affine.arguments if type(argument) is int]
         for label in labels:
@@ -241,6 +254,13 @@ def _check_names(program: Program) -> None:
                     f'cell "{program.cell}": two vectors in affine("{affine.name}") have the same name, or one has none; '
                     'name the value computed in this timestep with named(value, "name")'
                 )
+
+
+def _check_vector(program: Program, name: str, gate: str | None) -> None:
+    """A vector's parameter must not take the name of another parameter, nor of another entry of its gate."""
+    parameter_taken = name in ("ih", "hh") if gate else name.startswith(("weight_", "bias_", "initial_"))
+    if parameter_taken or name in program.states:
+        raise TraceError(f'cell "{program.cell}": vector("{name}") has the name of another parameter; take another')
 
 
 def program_to_json(program: Program) -> dict[str, Any]:
@@ -274,7 +294,7 @@ def cell_from_json(content: Mapping[str, Any]) -> Cell:
         UserError: the content is no program.
     """
     try:
-        states = tuple(str(name) for name in content["states"])
+        states = tuple(_names(content["states"]))
         instructions = [
             _instruction(entry, position + 1 + len(states)) for position, entry in enumerate(content["instructions"])
         ]
@@ -286,9 +306,17 @@ def cell_from_json(content: Mapping[str, Any]) -> Cell:
             str(content["cell"]), _replay(instructions, outputs), states, bool(content.get("two_biases", False))
         )
         trace(cell)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise UserError(f"this is no saved cell: it has no {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"this is no saved cell: {error}") from error
     return cell
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name.isidentifier() for name in value):
+        raise ValueError(f"{value!r} is no list of names")
+    return value
 
 
 def _number(text: object, limit: int) -> int:
@@ -302,7 +330,12 @@ def _instruction(entry: Mapping[str, Any], number: int) -> Instruction:
     if operation != "affine" and ARITY.get(operation) != len(arguments):
         raise ValueError(f'"{operation}" on {len(arguments)} arguments is no operator')
     parsed = tuple(float(value) if isinstance(value, int | float) else _number(value, number) for value in arguments)
-    return Instruction(operation, parsed, str(entry.get("name", "")), bool(entry.get("bias", False)), entry.get("gate"))
+    if operation != "vector" and all(type(value) is float for value in parsed):
+        raise ValueError(f'"{operation}" needs a value, not numbers alone')
+    name, gate = entry.get("name", ""), entry.get("gate")
+    if not isinstance(name, str) or not (gate is None or isinstance(gate, str)):
+        raise ValueError(f'"{operation}" has no proper name')
+    return Instruction(operation, parsed, name, bool(entry.get("bias", False)), gate)
 
 
 def _replay(instructions: Sequence[Instruction], outputs: Sequence[int]) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unrolled.cells import cell_named
+from unrolled.recurrence.program import Program, trace
 from unrolled.recurrence.request import Answer, Request
 
 KERNELS: dict[str, Callable[..., Any]] = {
@@ -20,10 +23,17 @@ KERNELS: dict[str, Callable[..., Any]] = {
 """The kernel of each cell that torch.nn has, by the cell's name."""
 
 
+@lru_cache(maxsize=256)
+def kernel_of(program: Program) -> Callable[..., Any] | None:
+    """The kernel that computes a program, or None. A name is not enough: anyone may call a cell of theirs "lstm"."""
+    same = program.cell in KERNELS and program == trace(cell_named(program.cell))
+    return KERNELS[program.cell] if same else None
+
+
 def refuses(request: Request) -> str | None:
     """Why this engine cannot run the request, or None if it can."""
-    if request.cell.name not in KERNELS or not request.cell.two_biases:
-        return f"torch.nn has no {request.cell.name} cell"
+    if kernel_of(request.program) is None:
+        return f"torch.nn has no kernel for the equations of {request.cell.name}"
     if request.observe:
         return "torch.nn's kernels do not give their gates"
     if not request.x.is_floating_point():
@@ -54,7 +64,7 @@ def run(request: Request) -> Answer:
 def _call(
     request: Request, packed: PackedSequence | None, states: list[Tensor], weights: list[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    kernel = KERNELS[request.cell.name]
+    kernel = KERNELS[request.program.cell]
     hx = states if len(states) > 1 else states[0]
     two_ways, biased = len(request.directions) == 2, "bias_ih" in request.layout.parameters
     options = (weights, biased, 1, 0.0, request.training, two_ways)

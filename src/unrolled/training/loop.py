@@ -96,11 +96,6 @@ class Trainer:
         self.tensorboard: Any = None
         self._saved = time.perf_counter()
 
-    def place(self, folder: Path) -> None:
-        """Keep everything in `folder` from now on, beginning with the state before the first step."""
-        self.folder = folder
-        self._save()
-
     def run(self) -> bool:
         """Train until the budget is spent or validation stops improving.
 
@@ -128,12 +123,12 @@ class Trainer:
                 interval = self._report(interval)
                 if self._due(self.validate_every):
                     self._validate()
-                if interruption.asked:
+                if self._agreed(interruption.asked):
                     self._save()
                     return False
                 if self._finished():
                     break
-                if time.perf_counter() - self._saved > SAVE_EVERY_SECONDS:
+                if self._agreed(time.perf_counter() - self._saved > SAVE_EVERY_SECONDS):
                     self._save()
         self._save()
         return True
@@ -173,6 +168,10 @@ class Trainer:
         if self.fabric.world_size == 1:
             return value
         return float(self.fabric.all_reduce(torch.tensor(value, dtype=torch.float64), reduce_op="sum"))
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process wishes so: saving is done together, and clocks and signals differ."""
+        return bool(self._sum(float(wish)))
 
     def _placed(self, window: Window) -> tuple[Tensor, Tensor]:
         return self.fabric.to_device(window.inputs), self.fabric.to_device(window.targets)
@@ -277,23 +276,26 @@ class Trainer:
                     self.tensorboard.add_scalar(f"{entry['kind']}/{name}", entry[name], entry["step"])
 
     def _save(self) -> None:
-        """Save everything that a resumed run needs, as one."""
-        carried = {f"carried.{i}": part for i, part in enumerate(parts_of(self.state))}
-        own = {**carried, "random": torch.get_rng_state()}
-        if self.fabric.world_size > 1:
-            own = {name: self.fabric.all_gather(part) for name, part in own.items()}
+        tensors, facts = self.snapshot()
         if self.fabric.is_global_zero:
-            average = self.average.state() if self.average else {}
-            tensors = {
-                **{f"model.{name}": parameter for name, parameter in self.model.named_parameters()},
-                **{f"optimiser.{name}": value for name, value in optimiser_tensors(self.optimiser).items()},
-                **{f"average.{name}": value for name, value in average.items()},
-                **{f"process.{name}": value for name, value in own.items()},
-            }
-            facts = {"steps": self.steps, "fingerprint": self.corpus.fingerprint, "processes": self.fabric.world_size}
-            save_state(self.folder, tensors, {**asdict(self.at), **facts})
+            save_state(self.folder, tensors, facts)
         self.alarm.checkpointed(self.at.step)
         self._saved = time.perf_counter()
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that a resumed run needs, to be saved as one. Every process takes part."""
+        own = {"random": torch.get_rng_state(), **{f"carried.{i}": part for i, part in enumerate(parts_of(self.state))}}
+        if self.fabric.world_size > 1:
+            own = {name: _gathered(part, self.fabric.world_size) for name, part in own.items()}
+        average = self.average.state() if self.average else {}
+        tensors = {
+            **{f"model.{name}": parameter for name, parameter in self.model.named_parameters()},
+            **{f"optimiser.{name}": value for name, value in optimiser_tensors(self.optimiser).items()},
+            **{f"average.{name}": value for name, value in average.items()},
+            **{f"process.{name}": value for name, value in own.items()},
+        }
+        facts = {"steps": self.steps, "fingerprint": self.corpus.fingerprint, "processes": self.fabric.world_size}
+        return tensors, {**asdict(self.at), **facts}
 
     def restore(self) -> None:
         """Go on from the folder's training state."""
@@ -341,6 +343,13 @@ def detached(state: State | None) -> State | None:
 def parts_of(state: State | None) -> tuple[Tensor, ...]:
     """A state's tensors."""
     return () if state is None else (state,) if isinstance(state, Tensor) else state
+
+
+def _gathered(part: Tensor, processes: int) -> Tensor:
+    """The tensor of every process, (processes, ...)."""
+    parts = [torch.empty_like(part) for _ in range(processes)]
+    torch.distributed.all_gather(parts, part.detach().contiguous())
+    return torch.stack(parts)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

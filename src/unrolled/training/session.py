@@ -30,6 +30,7 @@ from unrolled.training.run_folder import (
     create_run_folder,
     load_state,
     load_weights,
+    save_state,
     save_weights,
     version_differences,
     write_json,
@@ -88,12 +89,12 @@ def begin(
     unit = unit_of(recipe)
     with Progress(steps, 0, unit=unit, quiet=quiet or not fabric.is_global_zero) as progress:
         trainer = Trainer(recipe, model, corpus, Path(), steps, progress, fabric)
-        made = ""
+        made, first = "", trainer.snapshot()
         if fabric.is_global_zero:
 
             def fill(partial: Path) -> None:
                 _fill(partial, recipe, base, steps, corpus, model, cell)
-                trainer.place(partial)
+                save_state(partial, *first)
 
             made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
         trainer.folder = Path(fabric.broadcast(made))

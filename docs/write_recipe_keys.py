@@ -1,0 +1,73 @@
+"""Writes the tables of docs/recipes.md from the dataclasses that are a recipe's sections: scripts/recipe-keys runs it.
+
+With --check it changes nothing, and ends with 1 where the page is not up to date.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from unrolled.cli.keys import documented, toml
+from unrolled.data.settings import FORMATS, LEVELS, WORDS, DataSettings
+from unrolled.models.settings import ModelSettings
+from unrolled.settings import limits_of
+from unrolled.training.settings import TrainingSettings
+
+PAGE = Path(__file__).with_name("recipes.md")
+BEGIN, END = "<!-- keys: written by scripts/recipe-keys -->\n", "<!-- end of keys -->\n"
+SECTIONS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
+DATA_CHOICES = {"format": FORMATS, "level": LEVELS, "words": WORDS}
+KINDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}
+
+
+def table(name: str, section: Any) -> str:
+    """A heading, and one row for every key; keys of one meaning follow each other and share a row."""
+    told, hints = documented(section.__doc__ or ""), get_type_hints(section)
+    rows: dict[str, list[str]] = {}
+    for key in dataclasses.fields(section):
+        help = limits_of(key).help or told.get(key.name, "")
+        if not help:
+            sys.exit(f"recipe-keys: {section.__name__} says nowhere what {key.name} means")
+        row = f" | `{toml(key.default)}` | {may_be(key, hints[key.name])} | {cell(help)} |\n"
+        rows.setdefault(row, []).append(f"`{key.name}`")
+    body = "".join(f"| {', '.join(names)}{row}" for row, names in rows.items())
+    return f"### [{name}]\n\n| key | default | may be | meaning |\n|---|---|---|---|\n{body}"
+
+
+def may_be(key: "dataclasses.Field[Any]", hint: Any) -> str:
+    """The kind of value, and its limits."""
+    limits = limits_of(key)
+    if choices := limits.choices or DATA_CHOICES.get(key.name, ()):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind in KINDS]
+    kind = "list of whole numbers" if isinstance(key.default, tuple) else KINDS[kinds[0]]
+    bounds = {"≥": limits.minimum, ">": limits.above, "<": limits.below, "≤": limits.maximum}
+    signs = [f"{sign} {bound_text(bound)}" for sign, bound in bounds.items() if bound is not None]
+    return ", ".join([kind, *signs, *(["`none`"] if key.default is None else [])])
+
+
+def bound_text(bound: float) -> str:
+    """A limit as people write it."""
+    return "2⁶³ - 1" if bound == 2**63 - 1 else f"{bound:g}"
+
+
+def cell(text: str) -> str:
+    """Text inside a Markdown table."""
+    return text.replace("``", "`").replace("|", "\\|").replace("<", "&lt;").rstrip(".")
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    tables = "\n".join(table(name, section) for name, section in SECTIONS.items())
+    wanted = f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(wanted, encoding="utf-8")
+    elif wanted != page:
+        sys.exit("docs/recipes.md is not up to date with the settings: run scripts/recipe-keys")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""What all verbs share: the global options, results as text or JSON, and what becomes of mistakes.
+
+Nothing here imports torch, numpy or matplotlib at the top: `unrolled --help` must come at once.
+"""
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unrolled.errors import UserError
+
+if TYPE_CHECKING:
+    from unrolled.run import Run
+
+DONE, WRONG, INTERRUPTED = 0, 1, 130
+"""Exit codes, beside 2 for usage, which Typer gives."""
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")]
+
+
+class Device(StrEnum):
+    """Where a model may run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass(frozen=True)
+class Common:
+    """The global options: given before the verb or after it; after counts."""
+
+    json: bool = False
+    threads: int | None = None
+    device: Device = Device.auto
+    quiet: bool = False
+
+    def updated(self, **given: Any) -> "Common":
+        """These options with those put over them that were given at all."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def prepare(self) -> None:
+        """Set the threads, and refuse what this machine does not have, before anything is computed."""
+        import torch
+
+        from unrolled.recurrence.engines import NAMES
+
+        if self.threads is not None:
+            os.environ["RAYON_NUM_THREADS"] = str(self.threads)  # the threads of `tokenizers`
+            torch.set_num_threads(self.threads)
+        if self.device is Device.cuda and not torch.cuda.is_available():
+            raise UserError("--device cuda: torch finds no CUDA device here (`unrolled doctor` says more); use cpu")
+        engine = os.environ.get("UNROLLED_ENGINE", "")
+        if engine and engine not in NAMES:
+            raise UserError(f"the environment variable UNROLLED_ENGINE is {engine!r}; it may be {', '.join(NAMES)}")
+
+    def load(self, folder: Path) -> "Run":
+        """Open a run folder where `--device` says."""
+        self.prepare()
+        import torch
+
+        from unrolled.run import Run
+
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return Run(folder, device=automatic if self.device is Device.auto else self.device.value)
+
+
+_PANEL = "Everywhere"
+JsonOption = Annotated[bool | None, typer.Option("--json", help="Results as JSON.", rich_help_panel=_PANEL)]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processor threads to use.", rich_help_panel=_PANEL)
+]
+DeviceOption = Annotated[Device | None, typer.Option(help="Where to compute.", rich_help_panel=_PANEL)]
+QuietOption = Annotated[bool | None, typer.Option("--quiet", help="No progress, only results.", rich_help_panel=_PANEL)]
+SHARED: dict[str, Any] = {
+    "json": JsonOption,
+    "threads": ThreadsOption,
+    "device": DeviceOption,
+    "quiet": QuietOption,
+}
+
+
+def with_shared(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's parameters but the first, after Typer's context and before the global options."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    own = [parameter.replace(kind=kind) for parameter in list(inspect.signature(function).parameters.values())[1:]]
+    shared = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in SHARED.items()]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    return inspect.Signature([context, *own, *shared])
+
+
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a verb of `function(common, ...)`: global options are read, mistakes become messages and exit codes."""
+
+    @functools.wraps(function)
+    def command(context: typer.Context, **arguments: Any) -> None:
+        before = context.obj if isinstance(context.obj, Common) else Common()
+        common = before.updated(**{name: arguments.pop(name) for name in SHARED})
+        with mistakes_told():
+            function(common, **arguments)
+            sys.stdout.flush()
+
+    signature = with_shared(function)
+    command.__signature__ = signature  # type: ignore[attr-defined]  # read by Typer
+    command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return command
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Turn what ends a verb early into a message on standard error and an exit code."""
+    try:
+        yield
+    except UserError as error:
+        tell(f"error: {error}")
+        raise typer.Exit(WRONG) from None
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # as in `... | head`: the reader has what it wanted
+        let_go_of_output()
+        raise typer.Exit(DONE) from None
+
+
+def let_go_of_output() -> None:
+    """Send what is still to be written nowhere, so that nobody complains about it when Python ends."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
+
+
+def examples(*commands: str) -> str:
+    """The end of a help text: commands that work as typed, from the project's root."""
+    from rich.markup import escape
+
+    return "\n\n".join(["[bold]Examples[/bold]", *(escape(command) for command in commands)])
+
+
+def tell(text: str) -> None:
+    """One message on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """A result on standard output as JSON; numbers that are not finite become null."""
+    import json
+
+    from unrolled.training.files import finite
+
+    print(json.dumps(finite(value), indent=2, ensure_ascii=False))
+
+
+def table(rows: list[list[str]], *, header: list[str] | None = None, right: str = "") -> str:
+    """Rows as aligned columns, two blanks apart; `right` has an "r" at the place of each column aligned there.
+
+    >>> print(table([["a", "1.5"], ["bcd", "12.0"]], right="-r"))
+    a     1.5
+    bcd  12.0
+    """
+    from rich.cells import cell_len
+
+    rows = [header, *rows] if header else rows
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        gaps = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        sides = right.ljust(len(row), "-")
+        cells = [gap + cell if side == "r" else cell + gap for cell, gap, side in zip(row, gaps, sides, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar of `share` of the width; of plain signs where the output cannot write blocks."""
+    blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    length = round(share * width)
+    return ("█" if blocks else "#") * length or ("▏" if blocks else ".")

@@ -1,0 +1,144 @@
+"""`unrolled show`: what is in a run folder."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unrolled.cli.common import Common, RunFolder, say_json, table, verb
+from unrolled.cli.figures import COUNTING, figures_table, size
+
+if TYPE_CHECKING:
+    from unrolled.run import Run
+
+EXAMPLES = ("unrolled show runs/demo", "unrolled show runs/demo --json")
+
+
+@verb
+def show(common: Common, run: RunFolder) -> None:
+    """What a run folder holds: task, data, vocabulary, model, training, figures, files, versions."""
+    opened = common.load(run)
+    facts = facts_of(opened)
+    if common.json:
+        say_json(facts)
+        return
+    print(f"{run}: {facts['task']}, {opened.recipe.model.cell}, {opened.vocabulary.level} level\n")
+    print(table([[name, text] for name, text in paragraphs(opened, facts)]))
+    for part in ("validation", "test"):
+        if part in facts["metrics"]:
+            print(f"\n{part} part\n{figures_table(facts['metrics'][part], facts['metrics'][part].get('bigram'))}")
+    if facts["metrics"]:
+        print(f"({COUNTING})")
+    print("\n" + table([[name, size(count)] for name, count in facts["files"].items()], right="-r"))
+
+
+def facts_of(run: "Run") -> dict[str, Any]:
+    """Everything about a run that a machine may want to know."""
+    from dataclasses import asdict
+
+    from unrolled.training.files import read_json
+    from unrolled.training.run_folder import STATE_MIRROR, VERSIONS
+
+    return {
+        "run": str(run.folder),
+        **asdict(run.recipe),
+        "vocabulary": len(run.vocabulary),
+        "parameters": {name: list(value.shape) for name, value in run.model.named_parameters()},
+        "weights": dict(run.weights_metadata),
+        "state": _optional(read_json, run.folder / STATE_MIRROR),
+        "metrics": run.metrics,
+        "files": files_of(run.folder),
+        "versions": _optional(read_json, run.folder / VERSIONS),
+    }
+
+
+def _optional(read: Any, path: Path) -> dict[str, Any]:
+    return read(path) if path.exists() else {}
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """The folder's files and their bytes; what is inside a folder counts for that folder."""
+    names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return {path.name + "/" * path.is_dir(): _bytes(path) for path in names}
+
+
+def _bytes(path: Path) -> int:
+    inside = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in inside if file.is_file())
+
+
+def paragraphs(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The table of `show`: what a line is about, and what it says."""
+    lines = [
+        *_data(run),
+        ("vocabulary", _vocabulary(run)),
+        *_model(run),
+        *_training(run, facts),
+        ("versions", ", ".join(f"{name} {value}" for name, value in facts["versions"].items())),
+    ]
+    said: set[str] = set()
+    return [("" if name in said else said.add(name) or name, text) for name, text in lines]  # type: ignore[func-returns-value]
+
+
+def _data(run: "Run") -> list[tuple[str, str]]:
+    data = run.recipe.data
+    if not data.path:
+        from unrolled.data.builtin import NAME
+    text = data.path or NAME
+    kind = "every line a sequence by itself" if data.format == "lines" else "running text"
+    others = [f"{part} {path}" for part, path in (("validation", data.valid), ("test", data.test)) if path]
+    return [
+        ("data", ", ".join([text, *others])),
+        ("data", f"{kind}{_changed(data, ('path', 'valid', 'test', 'format'))}"),
+    ]
+
+
+def _vocabulary(run: "Run") -> str:
+    symbols = [run.vocabulary.symbol(id) for id in range(4, min(len(run.vocabulary), 24))]
+    more = " ..." if len(run.vocabulary) > 24 else ""
+    return f"{len(run.vocabulary):,} with <pad> <unk> <bos> <eos>; most frequent first: {' '.join(symbols)}{more}"
+
+
+def _model(run: "Run") -> list[tuple[str, str]]:
+    model = run.recipe.model
+    inputs = f"embedding {model.embedding}" if model.embedding else "one-hot input"
+    layers = f"{model.layers} layer{'s' * (model.layers > 1)} of {model.hidden}"
+    count = sum(parameter.numel() for parameter in run.model.parameters())
+    own = " (a cell of its own: cell.json)" if (run.folder / "cell.json").exists() else ""
+    shown = ("cell", "hidden", "layers", "embedding")
+    return [
+        ("model", f"{model.cell}{own}, {layers}, {inputs}{_changed(model, shown)}; {count:,} parameters"),
+        *(("model", f"{name} {_shape(value)}") for name, value in run.model.named_parameters()),
+    ]
+
+
+def _shape(value: Any) -> str:
+    return " × ".join(map(str, value.shape))
+
+
+def _training(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
+    settings, metrics, state = run.recipe.training, facts["metrics"], facts["state"]
+    step = metrics.get("step", state.get("step", 0))
+    shown = ("steps", "batch", "window", "optimiser", "learning_rate", "schedule")
+    how = (
+        f"{step:,} of {settings.steps:,} steps of {settings.batch} × {settings.window} symbols, {settings.optimiser}, "
+        f"learning rate {settings.learning_rate:g}, {settings.schedule}{_changed(settings, shown)}"
+    )
+    lines = [("training", how)]
+    if metrics:
+        from unrolled.training.progress import duration, quantity
+
+        speed = f"{duration(metrics['seconds'])}, {quantity(metrics['symbols_per_second'])} symbols/s"
+        lines.append(("training", f"best at step {metrics['best_step']:,}; {speed}"))
+    else:
+        lines.append(("training", f"not finished; go on with: unrolled train --resume {run.folder}"))
+    return lines
+
+
+def _changed(settings: Any, said: tuple[str, ...]) -> str:
+    """The keys that are not at their default and have not been said."""
+    found = [
+        f"{declared.name} {getattr(settings, declared.name)}"
+        for declared in fields(settings)
+        if declared.name not in said and getattr(settings, declared.name) != declared.default
+    ]
+    return "".join(f", {text}" for text in found)

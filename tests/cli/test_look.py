@@ -1,0 +1,126 @@
+"""`show`, `cells`, `doctor`: what there is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unrolled import diagnosis
+from unrolled.cells import CELLS
+from unrolled.cli.figures import number, size
+
+
+def test_show(unrolled, place: Path) -> None:
+    out = unrolled("show", "runs/demo").out
+    vocabulary = json.loads((place / "runs/demo/vocabulary.json").read_text())["symbols"]
+    assert out.startswith("runs/demo: language-model, lstm, character level\n")
+    for text in (
+        "../../text.txt", "running text", f"{len(vocabulary)} with <pad> <unk> <bos> <eos>", "1 layer of 16",
+        "recurrent.weight_ih_l0 64 × 8", "60 of 60 steps of 8 × 20 symbols, adamw", "best at step", "symbols/s",
+        "torch 2.", "validation part", "test part", "model.safetensors", "curves.png",
+    ):  # fmt: skip
+        assert text in out
+    assert "not finished" not in out
+
+
+def test_show_json(unrolled) -> None:
+    facts = json.loads(unrolled("show", "runs/demo", "--json").out)
+    assert facts["model"]["hidden"] == 16
+    assert facts["parameters"]["recurrent.weight_hh_l0"] == [64, 16]
+    assert facts["metrics"]["step"] == facts["state"]["step"] == 60
+    assert facts["files"]["model.safetensors"] > 1000
+
+
+def test_cells_lists_all(unrolled) -> None:
+    lines = unrolled("cells").out.splitlines()
+    assert lines[0].split() == ["cell", "class", "gates", "states", "engines"]
+    assert [line.split()[0] for line in lines[1 : len(CELLS) + 1]] == list(CELLS)
+    gru = next(line for line in lines if line.startswith("gru "))
+    assert 'GRU(..., reset="before")' in gru
+    assert "relevance, update, candidate" in gru
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_one_cell_in_full(unrolled, name: str) -> None:
+    out = unrolled("cells", name).out
+    for line in CELLS[name].equations.splitlines():
+        assert f"  {line}\n" in out
+    assert "weight_ih_l0" in out
+    assert "engines" in out
+
+
+def test_a_cells_facts(unrolled) -> None:
+    facts = json.loads(unrolled("cells", "lstm-peephole", "--json").out)
+    assert facts["gates"] == ["update", "forget", "candidate", "output"]
+    assert facts["states"] == ["a", "c"]
+    assert facts["parameters"]["weight_hh_l0"] == [512, 128]
+    assert "eager" in facts["engines"]
+    assert "Hochreiter" in facts["source"]
+
+
+def test_a_cell_of_ones_own(unrolled, place: Path) -> None:
+    (place / "own.py").write_text(
+        "from unrolled import cell\nfrom unrolled.cells import affine, tanh\n"
+        '@cell\ndef leaky(x, h):\n    """h⟨t⟩ = h⟨t-1⟩ / 2 + tanh(W_h[h⟨t-1⟩, x⟨t⟩] + b_h) / 2"""\n'
+        '    return 0.5 * h + 0.5 * tanh(affine("hidden", h, x))\n'
+    )
+    out = unrolled("cells", "own.py:leaky").out
+    assert "h⟨t⟩ = h⟨t-1⟩ / 2" in out
+    assert unrolled("cells", "own.py:none").err.startswith("error: model.cell=own.py:none: own.py has no cell 'none'")
+
+
+def test_no_such_cell(unrolled) -> None:
+    answer = unrolled("cells", "lstn")
+    assert (answer.code, answer.err) == (1, "error: there is no cell 'lstn'; the nearest is lstm\n")
+
+
+def test_doctor(unrolled) -> None:
+    out = unrolled("doctor", "--threads", "1").out
+    for text in ("processor", "memory", "torch", "1 thread", "OpenMP", "CUDA", "cache", "packages", "engine", "why"):
+        assert text in out
+    facts = json.loads(unrolled("doctor", "--json").out)
+    cpu = {line["cell"]: line for line in facts["engines"] if line["device"] == "cpu"}
+    assert list(cpu) == list(CELLS)
+    assert all(line["engine"] and line["reason"] for line in cpu.values())
+    assert facts["processor"]["cores"] >= facts["processor"]["usable"] >= 1
+    assert facts["packages"]["torch"].startswith("2.")
+
+
+def test_doctor_says_which_engine_was_asked_for(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNROLLED_ENGINE", "eager")
+    answer = unrolled("doctor")
+    assert "UNROLLED_ENGINE is set: every layer with engine auto runs on eager" in answer.out
+
+
+@pytest.mark.parametrize("wanted", ["eager", "vendor"])
+def test_doctor_survives_any_engine(unrolled, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv("UNROLLED_ENGINE", wanted)
+    assert unrolled("doctor").code == 0
+    assert unrolled("cells").code == 0
+
+
+@pytest.mark.parametrize(
+    ("described", "expected"),
+    [
+        ("flags\t\t: fpu sse2 avx avx2 avx512f", "AVX-512"),
+        ("flags\t\t: fpu sse2 avx avx2", "AVX2"),
+        ("Features\t: fp asimd crc32", "NEON"),
+        ("", "torch uses its"),
+    ],
+)
+def test_vector_units(described: str, expected: str) -> None:
+    assert diagnosis.vectors(described).startswith(expected)
+
+
+def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "cache"))
+    assert diagnosis.cache() == {"folder": str(tmp_path / "cache"), "files": 0, "bytes": 0}
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/a.bin").write_bytes(b"12345")
+    assert diagnosis.cache() == {"folder": str(tmp_path / "cache"), "files": 1, "bytes": 5}
+
+
+def test_figures_are_short() -> None:
+    figures = [4.8512, 182.31, None, float("inf"), 2e9]
+    assert [number(value) for value in figures] == ["4.851", "182.3", "-", "inf", "2e+09"]
+    assert [size(value) for value in (950, 1_530_000, 5e12)] == ["950 B", "1.5 MB", "5,000.0 GB"]

@@ -1,0 +1,217 @@
+"""`unrolled train`: from recipes and tasks, with every way to change them, and interrupted."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import TINY, environment
+
+RECIPE = """
+task = "language-model"
+[data]
+path = "{path}"
+[model]
+hidden = 16
+layers = 1
+embedding = 8
+[training]
+steps = 4
+batch = 4
+window = 10
+"""
+SHORT = [*TINY, "--set", "training.steps=4", "--set", "training.window=10", "--threads", "1"]
+
+
+def test_what_a_run_prints(trained) -> None:
+    _, result = trained
+    for words in ("validation part", "test part", "perplexity", "bits a character", "bigram", "next symbol right"):
+        assert words in result.stdout
+    assert "perplexity over predicted symbols, <eos> counted, <bos> not" in result.stdout
+    assert "run folder  runs/demo" in result.stdout
+    assert "curves      runs/demo/curves.png" in result.stdout
+    assert "unrolled sample runs/demo" in result.stdout
+    assert "parameters" in result.stderr
+    assert "step 60 of 60" in result.stderr
+
+
+def test_the_run_folder_is_whole(place: Path) -> None:
+    names = {path.name for path in (place / "runs/demo").iterdir()}
+    expected = {"recipe.toml", "model.safetensors", "vocabulary.json", "state.safetensors", "state.json"}
+    assert names >= expected | {"metrics.json", "log.jsonl", "curves.png", "versions.json"}
+
+
+def test_json_is_one_object(unrolled) -> None:
+    answer = unrolled("train", "language-model", "--data", "text.txt", *SHORT, "--json", "--quiet")
+    figures = json.loads(answer.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert figures["run"] == "runs/text"
+    assert figures["step"] == 4
+    assert {"nats_per_symbol", "perplexity", "accuracy", "bigram"} <= figures["validation"].keys()
+
+
+def test_a_recipe_beside_its_text(unrolled, place: Path) -> None:
+    (place / "recipes").mkdir()
+    (place / "recipes/small.toml").write_text(RECIPE.format(path="../text.txt"))
+    answer = unrolled("train", "recipes/small.toml", "--set", "model.hidden=9", "--set", "training.seed=5", "--quiet")
+    assert answer.code == 0, answer.err
+    kept = (place / "runs/small/recipe.toml").read_text()
+    assert "hidden = 9" in kept
+    assert "seed = 5" in kept
+    assert 'path = "../../text.txt"' in kept
+    assert "try next" not in answer.out  # --quiet: only results
+
+
+def test_data_replaces_a_recipes_files_and_is_meant_from_here(unrolled, place: Path) -> None:
+    (place / "recipes").mkdir()
+    recipe = RECIPE.format(path="gone.txt").replace("[data]", '[data]\nvalid = "gone-too.txt"')
+    (place / "recipes/small.toml").write_text(recipe)
+    words = ("train", "recipes/small.toml", "--data", "text.txt", "--test", "README.md", "--run", "runs/mine", "--json")
+    answer = unrolled(*words, "--quiet")
+    assert answer.code == 0, answer.err
+    assert {"validation", "test"} <= json.loads(answer.out).keys()
+    kept = (place / "runs/mine/recipe.toml").read_text()
+    assert 'path = "../../text.txt"' in kept
+    assert 'valid = ""' in kept
+    assert 'test = "../../README.md"' in kept
+
+
+def test_short_options_for_common_keys(unrolled, place: Path) -> None:
+    words = ("--format", "lines", "--level", "word", "--cell", "gru", "--set", "training.batch=2")
+    answer = unrolled("train", "language-model", "--data", "text.txt", *SHORT, *words, "--run", "runs/w", "--quiet")
+    assert answer.code == 0, answer.err
+    kept = (place / "runs/w/recipe.toml").read_text()
+    assert all(text in kept for text in ('format = "lines"', 'level = "word"', 'cell = "gru"'))
+
+
+def test_a_task_wins_over_a_file_of_its_name(unrolled, place: Path) -> None:
+    (place / "language-model").write_text("not TOML at all")
+    answer = unrolled("train", "language-model", "--data", "text.txt", *SHORT, "--quiet")
+    assert answer.code == 0, answer.err
+
+
+def test_a_second_run_gets_a_name_of_its_own(unrolled, place: Path) -> None:
+    for _ in range(2):
+        assert unrolled("train", "language-model", "--data", "text.txt", *SHORT, "--quiet").code == 0
+    assert (place / "runs/text").is_dir()
+    assert (place / "runs/text-2").is_dir()
+
+
+def test_fine_tuning_takes_model_and_cutting_from_the_run(unrolled, place: Path) -> None:
+    answer = unrolled(
+        "train", "language-model", "--data", "text.txt", "--init", "runs/demo", "--run", "runs/tuned", "--quiet",
+        "--set", "training.steps=2", "--set", "training.window=10", "--set", "training.learning_rate=1e-6", "--json",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    before = json.loads((place / "runs/demo/metrics.json").read_text())["validation"]["nats_per_symbol"]
+    assert json.loads(answer.out)["validation"]["nats_per_symbol"] == pytest.approx(before, abs=0.01)
+    assert "hidden = 16" in (place / "runs/tuned/recipe.toml").read_text()
+
+
+CELL = """
+from unrolled import cell
+from unrolled.cells import affine, sigmoid, tanh
+
+@cell
+def minimal(x, h):
+    forget = sigmoid(affine("forget", h, x))
+    return (1 - forget) * h + forget * tanh(affine("candidate", forget * h, x))
+"""
+
+
+def test_a_cell_of_ones_own_and_its_descendant(unrolled, place: Path) -> None:
+    (place / "own.py").write_text(CELL)
+    words = ("train", "language-model", "--data", "text.txt", "--quiet")
+    answer = unrolled(*words, *SHORT, "--cell", "own.py:minimal", "--run", "runs/own")
+    assert answer.code == 0, answer.err
+    (place / "own.py").unlink()
+    assert unrolled("sample", "runs/own", "--length", "5").code == 0
+    tuned = unrolled(*words, "--init", "runs/own", "--run", "runs/own2", *SHORT[len(TINY) :])
+    assert tuned.code == 0, tuned.err
+    assert (place / "runs/own2/cell.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tag", "--data", "text.txt"], "task 'tag' is not available yet"),
+        (["languag-model"], "languag-model is no task; the nearest is language-model"),
+        (["none.toml"], "none.toml: no such recipe"),
+        (["language-model", "--data", "none.txt"], "none.txt does not exist"),
+        (["language-model", "--cell", "grus"], "the nearest is gru"),
+        (["language-model", "--cell", "none.py:cell"], "there is no file none.py"),
+        (["language-model", "--set", "model.hiden=3"], "the nearest is hidden"),
+        (["language-model", "--set", "model.hidden"], "write section.key=value"),
+        (["language-model", "--level", "sentence"], "not one of character, word, bpe, byte"),
+        (["language-model", "--cell", "gru", "--set", "model.engine=vendor", "--data", "text.txt"], "vendor"),
+        (["language-model", "--run", "runs/demo"], "runs/demo exists already"),
+        (["language-model", "--init", "runs/none"], "--init runs/none: no such run folder"),
+        (["--resume", "runs/none"], "--resume runs/none: no such run folder"),
+    ],
+)
+def test_mistakes(unrolled, words: list[str], message: str) -> None:
+    answer = unrolled("train", *words)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.rpartition("error: ")[1] == "error: "
+    assert message in answer.err
+
+
+def test_a_recipe_that_is_wrong_twice_says_both(unrolled, place: Path) -> None:
+    (place / "bad.toml").write_text(RECIPE.format(path="text.txt").replace("hidden", "hiden").replace("steps", "stops"))
+    answer = unrolled("train", "bad.toml")
+    assert answer.code == 1
+    assert "2 mistakes" in answer.err
+    assert "hiden" in answer.err
+    assert "stops" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "give a recipe"), (["--resume", "runs/demo", "--set", "a=b"], "leave out --set")],
+)
+def test_usage(unrolled, words: list[str], message: str) -> None:
+    answer = unrolled("train", *words)
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_keys_are_a_recipe(unrolled, place: Path) -> None:
+    from dataclasses import fields
+
+    from unrolled.models.settings import ModelSettings
+    from unrolled.training.recipe import Recipe, load_recipe
+    from unrolled.training.settings import TrainingSettings
+
+    answer = unrolled("train", "--keys")
+    (place / "all.toml").write_text(answer.out)
+    defaults = Recipe()
+    assert load_recipe(place / "all.toml").model == defaults.model
+    for schema in (ModelSettings, TrainingSettings):
+        assert all(f"\n{declared.name} = " in answer.out for declared in fields(schema))
+    documented = json.loads(unrolled("train", "--keys", "--json").out)
+    assert documented["model"]["hidden"] == {"default": 512, "help": "hidden units of a layer and direction"}
+    assert [name for keys in documented.values() for name, key in keys.items() if not key["help"]] == []
+
+
+def test_interrupted_and_resumed(place: Path, unrolled) -> None:
+    command = [sys.executable, "-m", "unrolled", "train", "language-model", "--data", "text.txt", "--run", "runs/long"]
+    command += [*TINY, "--set", "training.steps=600", "--set", "training.window=20", "--set", "training.seed=4"]
+    process = subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=100)
+    assert (process.returncode, out) == (130, "")
+    assert error.splitlines()[-1] == ("interrupted; everything is saved. Go on with: unrolled train --resume runs/long")
+    assert "Traceback" not in error
+    assert "not finished; go on with: unrolled train --resume runs/long" in unrolled("show", "runs/long").out
+    resumed = unrolled("train", "--resume", "runs/long", "--threads", "1", "--json")
+    assert resumed.code == 0, resumed.err
+    assert "resuming runs/long at step" in resumed.err
+    assert json.loads(resumed.out)["step"] == 600

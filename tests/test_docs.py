@@ -1,0 +1,158 @@
+"""Every example of the documentation runs, and gives what the page shows; see docs_pages for how a page says it."""
+
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import docs_pages as pages
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pages may begin with: book.txt, a short text, and runs/first, a small model of the built-in corpus."""
+    import unrolled
+    from unrolled.data.builtin import builtin_text
+    from unrolled.training.recipe import recipe_from_mapping
+
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "book.txt").write_text(builtin_text()[:30_000], encoding="utf-8")
+    model = {"hidden": 48, "layers": 1, "embedding": 16}
+    training = {"steps": 80, "batch": 16, "window": 40}
+    recipe = recipe_from_mapping({"task": "language-model", "model": model, "training": training})
+    unrolled.train(recipe, folder=folder / "runs" / "first", quiet=True)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in pages.begins_with(page):
+        source, target = prepared / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UNROLLED_ENGINE", raising=False)
+    namespace: dict[str, object] = {"__name__": page.stem}
+    skipped = [reason for block in pages.blocks_of(page) if (reason := _run(block, page, namespace))]
+    if skipped:
+        print(f"{page.name}: not run: {'; '.join(skipped)}")
+
+
+def _run(block: pages.Block, page: Path, namespace: dict[str, object]) -> str | None:
+    """Run one block; the reason if it is not to be run here."""
+    if "not run" in block.marks:
+        return f"line {block.line}: {block.marks['not run']}"
+    if "needs" in block.marks and not SHARED.is_dir():
+        return f"line {block.line}: needs {block.marks['needs']}"
+    if block.language == "python":
+        _run_python(block, page, namespace)
+    elif block.language == "console":
+        for command in pages.commands_of(block):
+            _run_command(command, block, page)
+    return None
+
+
+def _run_python(block: pages.Block, page: Path, namespace: dict[str, object]) -> None:
+    for statement, results in pages.statements_of(block):
+        where = f"{page.name}:{statement.end_lineno}"
+        text = _carried_out(statement, where, namespace, value_wanted=bool(results))
+        if results:
+            shown = "\n".join(results)
+            assert pages.same_result(shown, text), f"{where}: the page shows\n{shown}\nand the result is\n{text}"
+
+
+def _carried_out(statement: pages.ast.stmt, where: str, namespace: dict[str, object], *, value_wanted: bool) -> str:
+    """What the statement prints; if nothing, its value as Python writes it. The blocks are this repository's own."""
+    printed = io.StringIO()
+    value: object = None
+    try:
+        with contextlib.redirect_stdout(printed):
+            if value_wanted and isinstance(statement, pages.ast.Expr):
+                value = eval(compile(pages.ast.Expression(statement.value), where, "eval"), namespace)
+            else:
+                exec(compile(pages.ast.Module([statement], []), where, "exec"), namespace)
+    except Exception:
+        pytest.fail(f"{where}\n{traceback.format_exc()}", pytrace=False)
+    return printed.getvalue().rstrip("\n") or repr(value)
+
+
+def _run_command(command: pages.Command, block: pages.Block, page: Path) -> None:
+    where = f"{page.name}:{block.line}: $ {command.words}"
+    code, output = _in_shell(command.words) if _needs_shell(command.words) else _in_process(command.words)
+    wanted = 1 if any(line.startswith("error: ") for line in command.shown) else 0
+    assert code == wanted, f"{where}\nended with {code}:\n{output}"
+    missing = pages.missing_lines(command.shown, output)
+    assert not missing, f"{where}\nlacks these lines, in this order:\n" + "\n".join(missing) + f"\nand says\n{output}"
+
+
+def _needs_shell(words: str) -> bool:
+    return not words.startswith("unrolled ") or any(sign in words for sign in "|<>&;")
+
+
+def _in_process(words: str) -> tuple[int, str]:
+    """The command line's own entry point, without starting Python and loading torch anew."""
+    from unrolled.cli.main import main
+
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    before = sys.argv
+    code: object = 0
+    try:
+        sys.argv = shlex.split(words)
+        with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
+            main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+    screen.seek(0)
+    return int(str(code or 0)), screen.read()
+
+
+def _in_shell(words: str) -> tuple[int, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", words], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_recipe_keys_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "write_recipe_keys.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = pages.re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing, f"{page.name} links to {', '.join(missing)}, which is not there"
+
+
+def test_equations_are_those_of_the_cells() -> None:
+    from unrolled.cells import CELLS
+
+    text = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
+    missing = [name for name, cell in CELLS.items() if cell.equations not in text]
+    assert not missing, f"docs/cells.md lacks the equations of {', '.join(missing)}, as their docstrings give them"
+
+
+def test_a_shown_line_is_compared_by_its_words_and_a_number_by_being_one() -> None:
+    assert pages.same_line("perplexity 3.25 over 1,204 symbols", "perplexity  12.9 over 77 symbols")
+    assert not pages.same_line("perplexity 3.25", "perplexity nan")
+    assert pages.same_line("run folder: …", "run folder: runs/first")
+    assert pages.missing_lines(("a", "…", "c"), "a\nb\nc") == []
+    assert pages.missing_lines(("c", "a"), "a\nb\nc") == ["a"]
