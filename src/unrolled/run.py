@@ -243,7 +243,7 @@ class Run:
         return bigram_figures(corpus.train, stream)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level}s)"
+        return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level} level)"
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Run:

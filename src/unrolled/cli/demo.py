@@ -15,7 +15,7 @@ from unrolled.cli.score import ranking
 from unrolled.cli.train import suggestions
 
 MODEL = {"cell": "lstm", "hidden": 384, "layers": 1, "embedding": 64}
-TRAINING = {"steps": 640, "batch": 32, "window": 100, "learning_rate": 5e-3, "warmup": 50, "validate_every": 128}
+TRAINING = {"steps": 1200, "batch": 16, "window": 100, "learning_rate": 4e-3, "warmup": 50, "validate_every": 200}
 HEADINGS = ("Generator classes", 'The "until" statement', "Class iterators")
 """What the samples begin with: headings as the manual has them, of pages that it does not have."""
 SENTENCES = (

@@ -81,7 +81,7 @@ class AdaptiveSoftmax(nn.Module):
         """(weight, bias) of the frequent symbols and of each cluster. Split, not sliced: its gradient is one tensor."""
         starts = [0, *self.bounds]
         sizes = [stop - start for start, stop in zip(starts, self.bounds, strict=False)]
-        return tuple(zip(self.weight.split(sizes), (self.bias + self.never).split(sizes), strict=True))
+        return tuple(zip(torch.split(self.weight, sizes), torch.split(self.bias + self.never, sizes), strict=True))
 
     def _first(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Log-probabilities of the frequent symbols, then of the clusters."""

@@ -155,7 +155,7 @@ class Trainer:
             )  # truncated BPTT: the state goes on, its past does not
             with self.fabric.no_backward_sync(self.wrapped, enabled=position < len(batch) - 1):
                 loss: Loss = self.wrapped(*self._placed(window), self.state, self._spelled(window))
-                # The mean over the symbols of all windows and processes: Fabric's own averaging divides by the processes.
+                # The mean over the symbols of all windows and processes; Fabric divides by the processes itself.
                 self.fabric.backward(loss.total * (self.fabric.world_size / count))
             self.state = loss.state
             total += float(loss.total.detach())

@@ -1,0 +1,187 @@
+"""A trained run in use: scores, samples and next symbols agree with each other and with the model."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import unrolled
+from unrolled.errors import UserError
+from unrolled.run import Run
+from unrolled.training.recipe import recipe_from_mapping
+from unrolled.training.session import begin
+
+LEVELS = {
+    "character": {"level": "character"},
+    "byte": {"level": "byte"},
+    "word": {"level": "word", "min_count": 2},
+    "bpe": {"level": "bpe", "vocabulary_size": 300},
+    "lines": {"level": "character", "format": "lines"},
+    "spelt": {"level": "word"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(story: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """One tiny run of every level."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, data in LEVELS.items():
+        model = {"hidden": 24, "layers": 1, "embedding": 12, "characters": 6 if name == "spelt" else 0}
+        training = {"steps": 40, "batch": 8, "window": 20, "learning_rate": 0.02, "warmup": 2}
+        recipe = recipe_from_mapping(
+            {"task": "language-model", "data": {"path": str(story), **data}, "model": model, "training": training}
+        )
+        begin(recipe, base=Path(), name=name, folder=folder / name, quiet=True, device="cpu")
+        made[name] = unrolled.load(folder / name)
+    return made
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_score_is_the_evaluation_of_the_same_text(runs: dict[str, Run], name: str, tmp_path: Path) -> None:
+    run, text = runs[name], "the cat, which ate fish, slept."
+    path = tmp_path / "text.txt"
+    path.write_text(text, encoding="utf-8")
+    evaluation, score = run.evaluate(path), run.score(text)
+    assert len(score.symbols) == evaluation.symbols
+    assert -score.log_probability == pytest.approx(evaluation.nats, rel=1e-4)
+    assert score.perplexity == pytest.approx(evaluation.perplexity, rel=1e-4)
+    assert evaluation.characters - len(text) in (0, run.ends)  # the line's end may count
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_pieces_of_a_stream_are_the_sample(runs: dict[str, Run], name: str) -> None:
+    run, prefix = runs[name], "the cat"
+    pieces = list(run.stream(prefix, seed=5, length=60))
+    assert prefix + "".join(pieces) == run.sample(prefix, seed=5, length=60)
+    assert len(pieces) > 1
+    assert run.sample(prefix, seed=6, length=60) != run.sample(prefix, seed=5, length=60)
+    again = run.samples(3, prefix, seed=5, length=30)
+    assert again == run.samples(3, prefix, seed=5, length=30)
+    assert len(set(again)) > 1
+
+
+@pytest.mark.parametrize("name", ["word", "spelt"])
+def test_sampled_words_are_parted_by_blanks_and_never_unknown(runs: dict[str, Run], name: str) -> None:
+    for text in runs[name].samples(20, "the cat", seed=2, length=12):
+        assert text.startswith("the cat")
+        assert "<unk>" not in text
+        assert "  " not in text
+        known = set(runs[name].vocabulary.symbols)
+        assert all(word in known for word in text.split())
+
+
+def test_temperature_zero_takes_the_best_symbol_each_time(runs: dict[str, Run]) -> None:
+    run, text = runs["character"], ""
+    for _ in range(12):
+        best = run.next(text, top=1)[0].symbol
+        text += {"␣": " ", "⏎": "\n", "↵": "\n", "\\n": "\n"}.get(best, best)
+    assert run.sample(temperature=0, length=12) == text
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_next_is_a_distribution_and_agrees_with_the_score(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    candidates = run.next("the", top=10**6)
+    assert sum(candidate.probability for candidate in candidates) == pytest.approx(1, abs=1e-4)
+    assert candidates == sorted(candidates, key=lambda candidate: -candidate.probability)
+    assert not {"<pad>", "<bos>"} & {candidate.symbol for candidate in candidates}
+    second = run.score("the cat").symbols[len(run.vocabulary.encode("the"))]
+    found = {candidate.symbol: candidate.probability for candidate in candidates}
+    assert math.log(found[second.symbol]) == pytest.approx(second.log_probability, abs=1e-4)
+
+
+def test_long_texts_are_scored_in_pieces_with_the_state_carried(
+    runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "the dog, which was red, slept.\n" * 20
+    for name in ("character", "spelt"):
+        whole = runs[name].score(text).log_probability
+        with monkeypatch.context() as patched:
+            patched.setattr("unrolled.run.PIECE", 7)
+            assert runs[name].score(text).log_probability == pytest.approx(whole, rel=1e-5)
+            assert runs[name].sample(text, seed=1, length=5) == runs[name].sample(text, seed=1, length=5)
+
+
+def test_unknown_words_are_counted_and_spelt(runs: dict[str, Run]) -> None:
+    score = runs["word"].score("the zebra slept")
+    assert score.unknown == 1
+    assert [symbol.symbol for symbol in score.symbols][:2] == ["the", "<unk>"]
+    spelt = runs["spelt"]
+    assert spelt.score("zebra slept").symbols[-1] != spelt.score("qqqq slept").symbols[-1]
+    plain = runs["word"]
+    assert plain.score("zebra slept").symbols[-1] == plain.score("qqqq slept").symbols[-1]
+
+
+def test_lines_end_by_themselves(runs: dict[str, Run]) -> None:
+    run = runs["lines"]
+    assert run.ends
+    assert run.score("the cat").symbols[-1].symbol == "<eos>"
+    samples = run.samples(10, seed=3, length=400)
+    assert all("\n" not in text for text in samples)
+    assert min(map(len, samples)) < 200
+
+
+def test_figures_stand_beside_their_baseline(runs: dict[str, Run], story: Path) -> None:
+    figures = runs["character"].metrics
+    assert figures["validation"]["bigram"]["nats_per_symbol"] > 0
+    assert runs["character"].bigram(story) == pytest.approx(runs["character"].bigram(story))
+
+
+def test_mistakes_are_named(runs: dict[str, Run], tmp_path: Path) -> None:
+    run = runs["character"]
+    with pytest.raises(UserError, match="nothing to score"):
+        run.score("")
+    with pytest.raises(UserError, match="--temperature -1"):
+        run.sample(temperature=-1)
+    with pytest.raises(UserError, match="--count 0"):
+        run.samples(0)
+    with pytest.raises(UserError, match="no run folder"):
+        unrolled.load(tmp_path / "nothing here")
+
+
+@pytest.mark.parametrize("file", ["recipe.toml", "vocabulary.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "noise"])
+def test_a_damaged_run_names_the_file(runs: dict[str, Run], tmp_path: Path, file: str, damage: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["character"].folder, folder)
+    path = folder / file
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\x00\xff" * 100)
+    try:
+        unrolled.load(folder)
+    except UserError as error:
+        assert file in str(error)
+    else:  # half a recipe may still be a recipe, whose weights then fit or not; nothing else may load
+        assert (file, damage) == ("recipe.toml", "cut")
+
+
+def test_weights_of_another_model_are_refused(runs: dict[str, Run], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["character"].folder, folder)
+    shutil.copy(runs["word"].folder / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(UserError, match="weights do not fit this model"):
+        unrolled.load(folder)
+
+
+def test_loading_leaves_the_random_state_of_the_caller_alone_when_sampling(runs: dict[str, Run]) -> None:
+    before = torch.get_rng_state()
+    runs["character"].sample(length=5, seed=1)
+    runs["character"].sample(length=5)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_python_way_in(story: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        f'task = "language-model"\n[data]\npath = "{story}"\n[training]\nsteps = 2\nbatch = 4\nwindow = 8\n',
+        encoding="utf-8",
+    )
+    run = unrolled.train(recipe, {"model.hidden": 8, "model.layers": 1}, folder=tmp_path / "run", quiet=True)
+    assert run.recipe.model.hidden == 8
+    assert "language-model" in repr(run)
