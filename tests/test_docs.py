@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from textwrap import indent
 
 import docs_pages as pages
 import pytest
@@ -35,8 +36,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in pages.begins_with(page):
+        prepared: Path = request.getfixturevalue("prepared")
         source, target = prepared / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
@@ -146,7 +150,7 @@ def test_equations_are_those_of_the_cells() -> None:
     from unrolled.cells import CELLS
 
     text = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
-    missing = [name for name, cell in CELLS.items() if cell.equations not in text]
+    missing = [name for name, cell in CELLS.items() if indent(cell.equations, "    ") not in text]
     assert not missing, f"docs/cells.md lacks the equations of {', '.join(missing)}, as their docstrings give them"
 
 

@@ -151,7 +151,8 @@ class Run:
         return [prefix + "".join(self._text_of(prefix, (s for s in row if s != PAD))) for row in rows]
 
     def _sampler(self, temperature: float, top_k: int, top_p: float, reject_unknown: bool) -> Sampler:
-        return Sampler(temperature, top_k, top_p, frozenset({UNK} if reject_unknown else ()))
+        never = [] if self.ends else [EOS]  # running text has no <eos>: what a young model gives it is noise
+        return Sampler(temperature, top_k, top_p, frozenset([*never, UNK] if reject_unknown else never))
 
     def _drawn(self, prefix: str, settings: Sampler, length: int, count: int, seed: int | None) -> Iterator[Tensor]:
         """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
