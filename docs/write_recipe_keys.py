@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from unrolled.cli.keys import documented, toml
-from unrolled.data.settings import FORMATS, LEVELS, WORDS, DataSettings
+from unrolled.cli.keys import toml
+from unrolled.data.settings import DataSettings
 from unrolled.models.settings import ModelSettings
 from unrolled.settings import limits_of
 from unrolled.training.settings import TrainingSettings
@@ -17,16 +17,15 @@ from unrolled.training.settings import TrainingSettings
 PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: written by scripts/recipe-keys -->\n", "<!-- end of keys -->\n"
 SECTIONS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
-DATA_CHOICES = {"format": FORMATS, "level": LEVELS, "words": WORDS}
 KINDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}
 
 
 def table(name: str, section: Any) -> str:
     """A heading, and one row for every key; keys of one meaning follow each other and share a row."""
-    told, hints = documented(section.__doc__ or ""), get_type_hints(section)
+    hints = get_type_hints(section)
     rows: dict[str, list[str]] = {}
     for key in dataclasses.fields(section):
-        help = limits_of(key).help or told.get(key.name, "")
+        help = limits_of(key).help
         if not help:
             sys.exit(f"recipe-keys: {section.__name__} says nowhere what {key.name} means")
         row = f" | `{toml(key.default)}` | {may_be(key, hints[key.name])} | {cell(help)} |\n"
@@ -38,8 +37,8 @@ def table(name: str, section: Any) -> str:
 def may_be(key: "dataclasses.Field[Any]", hint: Any) -> str:
     """The kind of value, and its limits."""
     limits = limits_of(key)
-    if choices := limits.choices or DATA_CHOICES.get(key.name, ()):
-        return ", ".join(f"`{choice}`" for choice in choices)
+    if limits.choices:
+        return ", ".join(f"`{choice}`" for choice in limits.choices)
     kinds = [kind for kind in get_args(hint) or (hint,) if kind in KINDS]
     kind = "list of whole numbers" if isinstance(key.default, tuple) else KINDS[kinds[0]]
     bounds = {"≥": limits.minimum, ">": limits.above, "<": limits.below, "≤": limits.maximum}
@@ -54,7 +53,7 @@ def bound_text(bound: float) -> str:
 
 def cell(text: str) -> str:
     """Text inside a Markdown table."""
-    return text.replace("``", "`").replace("|", "\\|").replace("<", "&lt;").rstrip(".")
+    return text.replace("|", "\\|").replace("<", "&lt;").rstrip(".")
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """Every example of the documentation runs, and gives what the page shows; see docs_pages for how a page says it."""
 
+import ast
 import contextlib
 import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,8 +13,9 @@ import traceback
 from pathlib import Path
 from textwrap import indent
 
-import docs_pages as pages
 import pytest
+
+import docs_pages as pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,9 +39,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(
-    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page(page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in pages.begins_with(page):
         prepared: Path = request.getfixturevalue("prepared")
         source, target = prepared / name, tmp_path / name
@@ -76,16 +77,16 @@ def _run_python(block: pages.Block, page: Path, namespace: dict[str, object]) ->
             assert pages.same_result(shown, text), f"{where}: the page shows\n{shown}\nand the result is\n{text}"
 
 
-def _carried_out(statement: pages.ast.stmt, where: str, namespace: dict[str, object], *, value_wanted: bool) -> str:
+def _carried_out(statement: ast.stmt, where: str, namespace: dict[str, object], *, value_wanted: bool) -> str:
     """What the statement prints; if nothing, its value as Python writes it. The blocks are this repository's own."""
     printed = io.StringIO()
     value: object = None
     try:
         with contextlib.redirect_stdout(printed):
-            if value_wanted and isinstance(statement, pages.ast.Expr):
-                value = eval(compile(pages.ast.Expression(statement.value), where, "eval"), namespace)
+            if value_wanted and isinstance(statement, ast.Expr):
+                value = eval(compile(ast.Expression(statement.value), where, "eval"), namespace)
             else:
-                exec(compile(pages.ast.Module([statement], []), where, "exec"), namespace)
+                exec(compile(ast.Module([statement], []), where, "exec"), namespace)
     except Exception:
         pytest.fail(f"{where}\n{traceback.format_exc()}", pytrace=False)
     return printed.getvalue().rstrip("\n") or repr(value)
@@ -126,14 +127,22 @@ def _in_process(words: str) -> tuple[int, str]:
 def _in_shell(words: str) -> tuple[int, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", words], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", words],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
 def test_recipe_keys_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "write_recipe_keys.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "docs" / "write_recipe_keys.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -141,7 +150,7 @@ def test_recipe_keys_are_up_to_date() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    links = pages.re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing, f"{page.name} links to {', '.join(missing)}, which is not there"
 

@@ -153,12 +153,8 @@ def test_a_damaged_run_names_the_file(runs: dict[str, Run], tmp_path: Path, file
         path.unlink()
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\x00\xff" * 100)
-    try:
+    with pytest.raises(UserError, match=file):
         unrolled.load(folder)
-    except UserError as error:
-        assert file in str(error)
-    else:  # half a recipe may still be a recipe, whose weights then fit or not; nothing else may load
-        assert (file, damage) == ("recipe.toml", "cut")
 
 
 def test_weights_of_another_model_are_refused(runs: dict[str, Run], tmp_path: Path) -> None:

@@ -207,11 +207,11 @@ def test_relative_paths_are_relative_to_the_base(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (DataSettings(format="table"), 'data.format = "table" is not one of text, lines'),
-        (DataSettings(level="letter"), 'data.level = "letter" is not one of character, word, bpe, byte'),
-        (DataSettings(words="x"), 'data.words = "x" is not one of punctuation, whitespace'),
-        (DataSettings(vocabulary_size=-1), "data.vocabulary_size = -1 must be 0 (no limit) or more"),
-        (DataSettings(min_count=0), "data.min_count = 0 must be 1 or more"),
+        (DataSettings(format="table"), "data.format must be one of text, lines, not 'table'"),
+        (DataSettings(level="letter"), "data.level must be one of character, word, bpe, byte, not 'letter'"),
+        (DataSettings(words="x"), "data.words must be one of punctuation, whitespace, not 'x'"),
+        (DataSettings(vocabulary_size=-1), "data.vocabulary_size must be at least 0, not -1"),
+        (DataSettings(min_count=0), "data.min_count must be at least 1, not 0"),
         (DataSettings(level="bpe", vocabulary_size=9), "data.vocabulary_size = 9 must be at least 256 for level bpe"),
         (DataSettings(level="byte", vocabulary_size=9), "data.vocabulary_size does not apply to level byte"),
         (DataSettings(level="bpe", min_count=2), "data.min_count does not apply to level bpe"),

@@ -125,7 +125,7 @@ def test_whole_numbers_serve_as_numbers(tmp_path: Path) -> None:
         ("[model]\ntied = true\nembedding = 0", ":4: model.tied shares the embedding's weights"),
         ("[model]\ncharacters = 8", ":3: model.characters is for words, but data.level is 'character'"),
         ("[model]\nbidirectional = true", ":3: model.bidirectional would let a language model see"),
-        ("[data]\nlevel = 'letter'", ':3: data.level = "letter" is not one of character, word, bpe, byte'),
+        ("[data]\nlevel = 'letter'", ":3: data.level must be one of character, word, bpe, byte, not 'letter'"),
         ("[model]\nhidden = 3\nhidden = 4\n", "not valid TOML: Cannot overwrite a value (at line 4"),
         ("[model\n", "not valid TOML"),
     ],

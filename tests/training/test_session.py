@@ -163,7 +163,9 @@ def test_budgets_become_steps_once(story: Path, tmp_path: Path) -> None:
     assert result.metrics["step"] == load_recipe(tmp_path / "epochs" / "recipe.toml").training.steps
 
 
-def test_relative_paths_are_kept_relative_to_the_run(story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_kept_relative_to_the_run(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = story.parent
     begin(
         tiny(Path(story.name), training__steps=2), base=base, name="run", folder=tmp_path / "deep" / "run", quiet=True

@@ -1,6 +1,5 @@
 """`unrolled train --keys`: every key of a recipe, with its default and what it is for."""
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -35,34 +34,12 @@ def all_keys() -> dict[str, dict[str, dict[str, Any]]]:
 def _keys_of(schema: Any) -> dict[str, dict[str, Any]]:
     from unrolled.settings import limits_of
 
-    told = documented(schema.__doc__ or "")
     keys = {}
     for declared in fields(schema):
         limits = limits_of(declared)
         choices = f" ({', '.join(limits.choices)})" if limits.choices else ""
-        help = limits.help or told.get(declared.name, "")
-        keys[declared.name] = {"default": declared.default, "help": help + choices}
+        keys[declared.name] = {"default": declared.default, "help": limits.help + choices}
     return keys
-
-
-def documented(docstring: str) -> dict[str, str]:
-    r"""Key -> help from paragraphs such as "path, valid: files (UTF-8)." that may go on in indented lines.
-
-    >>> documented("What.\n\n    path, valid: files\n        (UTF-8).\n    level: what.")
-    {'path': 'files (UTF-8)', 'valid': 'files (UTF-8)', 'level': 'what'}
-    """
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in docstring.splitlines():
-        opening = re.fullmatch(r" {0,4}(\w+(?:, \w+)*): (.+)", line)
-        if opening:
-            names = opening[1].split(", ")
-            found |= dict.fromkeys(names, opening[2])
-        elif line.startswith(" " * 8) and names:
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-        else:
-            names = []
-    return {name: text.removesuffix(".") for name, text in found.items()}
 
 
 def toml(value: object) -> str:

@@ -1,10 +1,11 @@
 """The recipe's section [data]: which text, how it is cut into symbols, and which part of it is for what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import get_args, get_type_hints
 
 from unrolled.data.splitting import Split
 from unrolled.errors import UserError
+from unrolled.settings import limits_of, setting
 
 FORMATS = ("text", "lines")
 LEVELS = ("character", "word", "bpe", "byte")
@@ -18,45 +19,33 @@ DEFAULT_BPE = 8_000
 class DataSettings:
     """What to read and how; every field is a key of the recipe's section ``[data]``.
 
-    path, valid, test: files (plain, .gz or .xz; UTF-8). An empty ``path`` is the built-in corpus. Where ``valid`` is
-        given, all of ``path`` is for training; ``split`` serves what is missing.
-    format: "text", one running text; "lines", every line a sequence by itself (blank lines are skipped).
-    level: what a symbol is: "character", "word", "bpe" or "byte".
-    vocabulary_size: how many ordinary symbols to keep, the most frequent first (0: all; for BPE 8,000).
-    min_count: a symbol must occur so often in the training part.
-    lowercase: fold the text to lower case first.
-    words: how words are parted, "punctuation" (runs of punctuation are words too) or "whitespace".
-    unknown: a word of the text itself that means <unk>, as in WikiText.
-    split: percents "TRAIN/VALIDATION/TEST", "TRAIN/VALIDATION" or "100", or, for lines, "mod10" (line number modulo
-        10: 8 validation, 9 test). Empty: "90/5/5" for running text, "mod10" for lines.
-    unique: drop repeated lines before splitting.
-    text, label: columns, for tasks that read tables.
-
     >>> DataSettings(path="shakespeare.txt", split="90/10").problems()
     []
     """
 
-    path: str = ""
-    valid: str = ""
-    test: str = ""
-    format: str = "text"
-    level: str = "character"
-    vocabulary_size: int = 0
-    min_count: int = 1
-    lowercase: bool = False
-    words: str = "punctuation"
-    unknown: str = ""
-    split: str = ""
-    unique: bool = False
-    text: str = ""
-    label: str = ""
+    path: str = setting("", help="the text: plain, .gz or .xz, UTF-8; empty: the built-in corpus")
+    valid: str = setting("", help="a text to validate on; then all of path that split does not test on is for training")
+    test: str = setting("", help="a text to test on")
+    format: str = setting("text", choices=FORMATS, help="one running text, or every line a sequence by itself")
+    level: str = setting("character", choices=LEVELS, help="what a symbol is")
+    vocabulary_size: int = setting(0, minimum=0, help="keep so many symbols, the most frequent; 0: all (BPE: 8,000)")
+    min_count: int = setting(1, minimum=1, help="keep symbols that occur so often in the training part")
+    lowercase: bool = setting(False, help="fold the text to lower case first")
+    words: str = setting("punctuation", choices=WORDS, help="what parts words; punctuation: its runs are words too")
+    unknown: str = setting("", help="a word of the text itself that means <unk>, as in WikiText")
+    split: str = setting(
+        "", help="TRAIN/VALIDATION/TEST in percent, or mod10 (lines: 8 validation, 9 test); empty: 90/5/5, lines mod10"
+    )
+    unique: bool = setting(False, help="drop repeated lines before splitting")
+    text: str = setting("", help="the text's column, for tasks that read tables")
+    label: str = setting("", help="the label's column, for tasks that read tables")
 
     def problems(self) -> list[str]:
         """Everything wrong with these settings, one message each, each opening with its key; empty when all is well."""
         wrong_types = self._wrong_types()
         if wrong_types:
             return wrong_types
-        return [*self._wrong_choices(), *self._wrong_numbers(), *self._wrong_company(), *self._wrong_split()]
+        return [*self._outside_limits(), *self._wrong_company(), *self._wrong_split()]
 
     def _wrong_types(self) -> list[str]:
         kinds = get_type_hints(type(self))
@@ -66,26 +55,14 @@ class DataSettings:
             if type(getattr(self, key)) is not kind and not get_args(kind)
         ]
 
-    def _wrong_choices(self) -> list[str]:
-        choices = {"format": FORMATS, "level": LEVELS, "words": WORDS}
-        return [
-            f'data.{key} = "{getattr(self, key)}" is not one of {", ".join(allowed)}'
-            for key, allowed in choices.items()
-            if getattr(self, key) not in allowed
-        ]
-
-    def _wrong_numbers(self) -> list[str]:
-        found = []
-        if self.vocabulary_size < 0:
-            found.append(f"data.vocabulary_size = {self.vocabulary_size} must be 0 (no limit) or more")
-        if self.min_count < 1:
-            found.append(f"data.min_count = {self.min_count} must be 1 or more")
-        if self.level == "bpe" and 0 < self.vocabulary_size < SMALLEST_BPE:
-            found.append(f"data.vocabulary_size = {self.vocabulary_size} must be at least {SMALLEST_BPE} for level bpe")
-        return found
+    def _outside_limits(self) -> list[str]:
+        found = ((key.name, limits_of(key).complaint(getattr(self, key.name))) for key in fields(self))
+        return [f"data.{name} {complaint}" for name, complaint in found if complaint]
 
     def _wrong_company(self) -> list[str]:
         found = []
+        if self.level == "bpe" and 0 < self.vocabulary_size < SMALLEST_BPE:
+            found.append(f"data.vocabulary_size = {self.vocabulary_size} must be at least {SMALLEST_BPE} for level bpe")
         if self.level == "byte" and self.vocabulary_size:
             found.append("data.vocabulary_size does not apply to level byte: it always has its 256 symbols; remove it")
         if self.level in ("byte", "bpe") and self.min_count > 1:

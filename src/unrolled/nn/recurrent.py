@@ -64,13 +64,14 @@ class Recurrent(nn.Module):
             Ghahramani 2016).
         recurrent_dropout: the same, on the recurrent vectors that enter affine maps.
         weight_drop: dropout on the recurrent weights, one mask a call (Merity et al. 2018).
-        zoneout: the probability that a unit of a state keeps its old value (Krueger et al. 2017).
+        zoneout: the probability that a unit keeps its old value, the same draw for all of a cell's states (after
+            Krueger et al. 2017); outside training, that share of the old value is mixed in.
         initialiser: "torch", "xavier", "he", "orthogonal" or "identity".
         forget_bias: the forget gate's bias at the start; 1 helps an LSTM to remember (Jozefowicz et al. 2015).
         residual: each layer's input is added to its output where they are equally wide.
 
-    Shapes: x is (T, B, I), or (T, B) integer ids, which mean one-hot vectors of I numbers (-1: zero); without a batch, (T, I) or
-    (T,); or a PackedSequence. The output is (T, B, directions · H), packed if x was.
+    Shapes: x is (T, B, I), or (T, B) integer ids, which mean one-hot vectors of I numbers (-1: zero); without a batch,
+    (T, I) or (T,); or a PackedSequence. The output is (T, B, directions · H), packed if x was.
 
     Raises:
         ValueError: an argument out of its range, named.
@@ -101,6 +102,10 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = cell_named(cell) if isinstance(cell, str) else cell
+        if not isinstance(self.cell, Cell):
+            raise TypeError(
+                f"cell is a {type(cell).__name__}; give a cell's name, or a step made a cell by @unrolled.cell"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
@@ -127,8 +132,8 @@ class Recurrent(nn.Module):
         widths = {self._input_width(layer) for layer in range(self.num_layers)}
         if self._program.pointwise_input and widths != {self.hidden_size}:
             raise ValueError(
-                f'cell "{self.cell.name}" uses x outside its affine maps, so every layer\'s input must be as wide as its '
-                f"state: {self.hidden_size}, not {sorted(widths)}"
+                f'cell "{self.cell.name}" uses x outside its affine maps, so every layer\'s input must be as wide '
+                f"as its state: {self.hidden_size}, not {sorted(widths)}"
             )
 
     @property
@@ -185,7 +190,8 @@ class Recurrent(nn.Module):
         """
         if not 0 <= layer < self.num_layers or (reverse and not self.bidirectional):
             raise IndexError(
-                f"layer={layer}, reverse={reverse}: there are {self.num_layers} layers of {self.num_directions} direction(s)"
+                f"layer={layer}, reverse={reverse}: there are {self.num_layers} layers of "
+                f"{self.num_directions} direction(s)"
             )
         tensors = self._tensors(f"_l{layer}_reverse" if reverse else f"_l{layer}")
         blocks = [block for block in self._layout.blocks if (block.gate or block.entry) == gate]
@@ -303,20 +309,22 @@ class Recurrent(nn.Module):
         return Direction(tensors, states, reverse, mask, keep)
 
     def _given_states(self, state: State | None, form: InputForm) -> tuple[Tensor, ...]:
-        """The states of every layer and direction as (layers · directions, B, H), the given ones or the initial ones."""
+        """The states of every layer and direction, (layers · directions, B, H): the given ones or the initial ones."""
         rows, batch = self.num_layers * self.num_directions, form.x.shape[1]
         if state is None:
             return tuple(self._initial(name, batch) for name in self.cell.states)
         states = state if isinstance(state, tuple | list) else (state,)
         if len(states) != len(self.cell.states):
             raise ValueError(
-                f"state: {self.cell.name} has {len(self.cell.states)} state(s), {', '.join(self.cell.states)}; {len(states)} were given"
+                f"state: {self.cell.name} has {len(self.cell.states)} state(s), {', '.join(self.cell.states)}; "
+                f"{len(states)} were given"
             )
         expected = (rows, self.hidden_size) if form.unbatched else (rows, batch, self.hidden_size)
         for name, given in zip(self.cell.states, states, strict=True):
             if tuple(given.shape) != expected:
                 raise ValueError(
-                    f"state {name} has shape {tuple(given.shape)}, and must have {expected}: layers x directions, batch, hidden size"
+                    f"state {name} has shape {tuple(given.shape)}, and must have {expected}: "
+                    "layers x directions, batch, hidden size"
                 )
         return tuple(form.state_in(given) for given in states)
 
@@ -334,7 +342,7 @@ class Recurrent(nn.Module):
         return restored if len(restored) > 1 else restored[0]
 
     def step(self, x: Tensor, state: State | None = None) -> State:
-        """One timestep: the state after x⟨t⟩, whose first part holds the output of each layer.
+        """One timestep: the state after x⟨t⟩. Its first part holds the output of every layer (without residual sums).
 
         Args:
             x: (B, I), or (B,) ids; without a batch (I,), or an id without dimensions.
@@ -374,9 +382,9 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         shown = [f'"{self.cell.name}", {self.input_size}, {self.hidden_size}']
         defaults = {
-            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "engine": "auto",
-            "initial_state": "zeros", "input_dropout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0, "zoneout": 0.0,
-            "initialiser": "torch", "forget_bias": None, "residual": False,
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+            "engine": "auto", "initial_state": "zeros", "input_dropout": 0.0, "recurrent_dropout": 0.0,
+            "weight_drop": 0.0, "zoneout": 0.0, "initialiser": "torch", "forget_bias": None, "residual": False,
         }  # fmt: skip
         shown += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(shown)

@@ -38,8 +38,8 @@ class Seen(Mapping[str, Tensor]):
     def _only(self) -> Mapping[str, Tensor]:
         if len(self._layers) > 1 or len(self._layers[0]) > 1:
             raise KeyError(
-                f"{len(self._layers)} layers of {len(self._layers[0])} direction(s) were seen: take one with .layer(0), "
-                ".layer(0, reverse=True), ..."
+                f"{len(self._layers)} layers of {len(self._layers[0])} direction(s) were seen: "
+                "take one with .layer(0), .layer(0, reverse=True), ..."
             )
         return self._layers[0][0]
 

@@ -42,7 +42,8 @@ class InputForm:
         features = 1 if x.is_floating_point() else 0
         if x.dim() not in (1 + features, 2 + features):
             raise ValueError(
-                f"x has shape {tuple(x.shape)}, and must be (T, B, {input_size}) or (T, {input_size}) vectors, or (T, B) or (T,) ids"
+                f"x has shape {tuple(x.shape)}, and must be (T, B, {input_size}) or (T, {input_size}) vectors, "
+                "or (T, B) or (T,) ids"
             )
         unbatched = x.dim() == 1 + features
         if unbatched:
@@ -91,7 +92,8 @@ def _checked(x: Tensor, input_size: int) -> Tensor:
             raise ValueError(f"x has {x.shape[-1]} numbers a timestep, and the layer takes input_size={input_size}")
     elif x.numel() and not (int(x.min()) >= -1 and int(x.max()) < input_size):
         raise ValueError(
-            f"x holds ids from {int(x.min())} to {int(x.max())}, and the layer takes 0 to {input_size - 1} (-1: a zero vector)"
+            f"x holds ids from {int(x.min())} to {int(x.max())}, and the layer takes 0 to {input_size - 1} "
+            "(-1: a zero vector)"
         )
     return x if x.is_floating_point() else x.long()
 

@@ -9,7 +9,7 @@ from unrolled.nn.recurrent import Recurrent, RecurrentOptions
 
 
 class RNN(Recurrent):
-    """The plain recurrent network, a⟨t⟩ = g(W_a[a⟨t-1⟩, x⟨t⟩] + b_a): torch.nn.RNN, with any activation of the operators.
+    """The plain recurrent network, a⟨t⟩ = g(W_a[a⟨t-1⟩, x⟨t⟩] + b_a): torch.nn.RNN, with any of the activations.
 
     `state_dict` is interchangeable with torch.nn.RNN's. Options: see `Recurrent`.
     """

@@ -251,8 +251,8 @@ def _check_names(program: Program) -> None:
         for label in labels:
             if label is None or labels.count(label) > 1:
                 raise TraceError(
-                    f'cell "{program.cell}": two vectors in affine("{affine.name}") have the same name, or one has none; '
-                    'name the value computed in this timestep with named(value, "name")'
+                    f'cell "{program.cell}": two vectors in affine("{affine.name}") have the same name, or '
+                    'one has none; name the value computed in this timestep with named(value, "name")'
                 )
 
 
