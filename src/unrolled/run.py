@@ -18,11 +18,11 @@ from unrolled.data.corpus import open_corpus, stream_of
 from unrolled.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from unrolled.decoding.sampling import Sampler, sample
 from unrolled.errors import UserError
+from unrolled.files import read_json
 from unrolled.models.build import build_model, cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import State
 from unrolled.training.baseline import bigram_figures
 from unrolled.training.evaluation import Evaluation, evaluate_stream
-from unrolled.training.files import read_json
 from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import RECIPE, load_weights
 from unrolled.training.session import METRICS, VOCABULARY, begin

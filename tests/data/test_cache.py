@@ -7,7 +7,7 @@ import pytest
 
 from unrolled.data import cache
 from unrolled.data.builtin import builtin_path, builtin_text
-from unrolled.data.cache import cache_folder, kept, write_text
+from unrolled.data.cache import cache_folder, kept
 from unrolled.errors import UserError
 
 
@@ -124,14 +124,6 @@ def test_the_temporary_folder_goes_with_the_program(tmp_path):
     program = "from unrolled.data import cache; print(cache._temporary_folder())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not Path(done.stdout.strip()).exists()
-
-
-def test_write_text_replaces_whole_files_and_keeps_line_ends(tmp_path):
-    path = tmp_path / "a.json"
-    for text in ("one\r\n", "é\n"):
-        write_text(path, text)
-        assert path.read_bytes().decode() == text
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_builtin_text_is_the_language_reference(folder):

@@ -288,19 +288,20 @@ def test_two_processes_train_as_one(story: Path, tmp_path: Path) -> None:
     trained(recipe, tmp_path / "one")
     recipe_file = tmp_path / "recipe.toml"
     recipe_file.write_text(recipe_text(recipe), encoding="utf-8")
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom unrolled.training.recipe import load_recipe\n"
-        "from unrolled.training.session import begin\n"
-        "begin(load_recipe(sys.argv[1]), base=Path(), name='run', folder=Path(sys.argv[2]), device='cpu', quiet=True)\n",
-        encoding="utf-8",
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(
-        [*command, str(recipe_file), str(tmp_path / "two")], capture_output=True, text=True, timeout=180,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    _in_two_processes("train", str(recipe_file), "--run", str(tmp_path / "two"), "--quiet")
+    _in_two_processes("train", "--resume", str(tmp_path / "two"), "--quiet")
+    own = {name: part for name, part in load_state(tmp_path / "two")[0].items() if name.startswith("process.")}
+    assert own
+    assert all(len(part) == 2 and not torch.equal(part[0], part[1]) for part in own.values())
     ours, theirs = (load_weights(tmp_path / name)[0] for name in ("one", "two"))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def _in_two_processes(*arguments: str) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "unrolled"]
+    done = subprocess.run(
+        [*launcher, "--", *arguments, "--device", "cpu"], capture_output=True, text=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -154,7 +154,7 @@ def say_json(value: Any) -> None:
     """A result on standard output as JSON; numbers that are not finite become null."""
     import json
 
-    from unrolled.training.files import finite
+    from unrolled.files import finite
 
     print(json.dumps(finite(value), indent=2, ensure_ascii=False))
 

@@ -35,7 +35,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
     """Everything about a run that a machine may want to know."""
     from dataclasses import asdict
 
-    from unrolled.training.files import read_json
+    from unrolled.files import read_json
     from unrolled.training.run_folder import STATE_MIRROR, VERSIONS
 
     return {

@@ -43,19 +43,6 @@ def kept(key: Mapping[str, object], make: Make) -> tuple[Path, dict[str, Any]]:
         return _elsewhere(folder, name, make)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all: a temporary name in the same folder, synced, then renamed."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
-
-
 def _find(folder: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
     data = folder / f"{name}.bin"
     try:
@@ -76,9 +63,11 @@ def _make(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
         about = make(draft)
         _sync(draft)
         entry = json.dumps({"checksum": _checksum(draft, about), "about": about})
+        (workplace / "entry").write_text(entry, encoding="utf-8")
+        _sync(workplace / "entry")
         os.replace(draft, folder / f"{name}.bin")
         # The JSON comes last and holds the checksum: whoever finds it beside other data makes the entry again.
-        write_text(folder / f"{name}.json", entry)
+        os.replace(workplace / "entry", folder / f"{name}.json")
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return folder / f"{name}.bin", about

@@ -24,7 +24,7 @@ class DataSettings:
     """
 
     path: str = setting("", help="the text: plain, .gz or .xz, UTF-8; empty: the built-in corpus")
-    valid: str = setting("", help="a text to validate on; then all of path that split does not test on is for training")
+    valid: str = setting("", help="a text to validate on; then all of path is for training")
     test: str = setting("", help="a text to test on")
     format: str = setting("text", choices=FORMATS, help="one running text, or every line a sequence by itself")
     level: str = setting("character", choices=LEVELS, help="what a symbol is")

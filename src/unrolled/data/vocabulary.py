@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data import subwords
-from unrolled.data.cache import write_text
 from unrolled.data.encoding import lowered, utf8
 from unrolled.data.settings import LEVELS, WORDS
 from unrolled.data.surfaces import END_OF_LINE, split_words
 from unrolled.errors import UserError
+from unrolled.files import atomic_write_text
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -162,7 +162,7 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON."""
-        write_text(path, json.dumps({"version": 1, **asdict(self)}, ensure_ascii=False, indent=1) + "\n")
+        atomic_write_text(path, json.dumps({"version": 1, **asdict(self)}, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -14,6 +14,7 @@ from unrolled.cells import Cell, cell_named
 from unrolled.cells.rnn import rnn
 from unrolled.data.vocabulary import SPECIALS, Vocabulary
 from unrolled.errors import UserError
+from unrolled.files import atomic_write_text
 from unrolled.models.language_model import LanguageModel
 from unrolled.models.settings import ModelSettings
 from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
@@ -101,7 +102,7 @@ def cell_of_file(reference: str) -> Cell:
 
 def write_cell(folder: Path, cell: Cell) -> None:
     """Keep a user's cell in a run folder, as its traced program."""
-    (folder / CELL).write_text(json.dumps(program_to_json(trace(cell)), indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(folder / CELL, json.dumps(program_to_json(trace(cell)), indent=1) + "\n")
 
 
 def cell_of_run(folder: Path) -> Cell | None:

@@ -122,8 +122,9 @@ class Recurrent(nn.Module):
 
     def _check_arguments(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
         for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be a probability, between 0 and 1")

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrolled.training.files import atomic_write_bytes
+from unrolled.files import atomic_write_bytes
 from unrolled.training.log import read_log
 
 if TYPE_CHECKING:

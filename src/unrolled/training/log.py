@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.training.files import atomic_write_text, finite
+from unrolled.files import atomic_write_text, finite
 
 LOG = "log.jsonl"
 

@@ -94,6 +94,7 @@ class Trainer:
         self.state: State | None = None
         self.validate_every = self.settings.validate_every or max(1, steps // 10)
         self.tensorboard: Any = None
+        self.rate = 0.0
         self._saved = time.perf_counter()
 
     def run(self) -> bool:
@@ -199,7 +200,8 @@ class Trainer:
             raise
 
     def _apply(self) -> None:
-        set_learning_rate(self.optimiser, self.learning_rate)
+        self.rate = self.learning_rate
+        set_learning_rate(self.optimiser, self.rate)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average:
@@ -260,7 +262,7 @@ class Trainer:
         loss, rate = interval.nats / max(1, interval.symbols), interval.symbols / max(elapsed, 1e-9)
         self.progress.step(self.at.step, loss, rate)
         entry = {
-            "step": self.at.step, "kind": "train", "loss": loss, "learning_rate": self.learning_rate,
+            "step": self.at.step, "kind": "train", "loss": loss, "nats": interval.nats, "learning_rate": self.rate,
             "norm": interval.norm, "symbols": self.at.symbols, "seconds": self.at.seconds,
         }  # fmt: skip
         self._log(entry)
@@ -317,7 +319,7 @@ class Trainer:
         own = _under("process.", tensors)
         if self.fabric.world_size > 1:
             own = {name: part[self.fabric.global_rank] for name, part in own.items()}
-        torch.set_rng_state(own.pop("random"))
+        torch.set_rng_state(own.pop("random").clone())  # of several processes it is a view, which torch misreads
         parts = tuple(self.fabric.to_device(own[f"carried.{i}"].clone()) for i in range(len(own)))
         self.state = None if not parts else parts if len(parts) > 1 else parts[0]
         if self.fabric.is_global_zero:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import UserError
-from unrolled.training.files import (
+from unrolled.files import (
     atomic_write_bytes,
     atomic_write_text,
     disk,

@@ -84,10 +84,11 @@ def begin(
         check_weights(model, load_weights(init)[0], init)
     say = _speaker(quiet, fabric)
     say(corpus.description)
-    steps, estimate = plan(recipe, model, corpus)
+    steps, estimate = fabric.broadcast(plan(recipe, model, corpus))  # every process has measured another time
     say(estimate)
-    unit = unit_of(recipe)
-    with Progress(steps, 0, unit=unit, quiet=quiet or not fabric.is_global_zero) as progress:
+    if fabric.world_size > 1:  # the same weights so far, but each process its own dropout
+        torch.manual_seed(recipe.training.seed + fabric.global_rank)
+    with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
         trainer = Trainer(recipe, model, corpus, Path(), steps, progress, fabric)
         made, first = "", trainer.snapshot()
         if fabric.is_global_zero:
@@ -98,6 +99,7 @@ def begin(
 
             made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
         trainer.folder = Path(fabric.broadcast(made))
+        trainer.alarm.checkpointed(0)
         say(f"run folder: {trainer.folder}")
         if started:
             started(trainer.folder)
