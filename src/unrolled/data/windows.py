@@ -36,6 +36,15 @@ class Window:
     fresh: bool
     spellings: Tensor | None = None
 
+    def to(self, device: torch.device) -> "Window":
+        """The same window on a device."""
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        inputs, targets = self.inputs.to(device), self.targets.to(device)
+        return Window(inputs, targets, moved(self.lengths), self.fresh, moved(self.spellings))
+
 
 class Windows(Protocol):
     """What the training loop needs of either kind."""

@@ -83,11 +83,10 @@ def evaluate_stream(model: LanguageModel, stream: Stream, *, accuracy: bool = Fa
     state: State | None = None
     try:
         for window in whole(stream, lanes=lanes_for(len(stream)), window=EVALUATION_WINDOW, spellings=spell):
-            spellings = None if window.spellings is None else window.spellings.to(device)
-            inputs, targets = window.inputs.to(device), window.targets.to(device)
-            features, state = model.features(inputs, None if window.fresh else state, spellings)
-            counted = targets != 0
-            features, targets = features[counted], targets[counted]
+            here = window.to(device)
+            features, state = model.features(here.inputs, None if window.fresh else state, here.spellings)
+            counted = here.targets != 0
+            features, targets = features[counted], here.targets[counted]
             nats += float(model.output.loss(features, targets))
             symbols += len(targets)
             if accuracy:

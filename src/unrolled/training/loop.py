@@ -79,7 +79,7 @@ class Trainer:
 
     def __init__(
         self, recipe: Recipe, model: LanguageModel, corpus: Corpus, folder: Path, steps: int, progress: Progress,
-        fabric: Any, *, resume: bool = False,
+        fabric: Any,
     ) -> None:  # fmt: skip
         self.settings, self.recipe = recipe.training, recipe
         self.corpus, self.folder, self.steps, self.progress, self.fabric = corpus, folder, steps, progress, fabric
@@ -151,11 +151,11 @@ class Trainer:
         count = self._count(batch)
         total = 0.0
         for position, window in enumerate(batch):
-            self.state = (
-                None if window.fresh else detached(self.state)
-            )  # truncated BPTT: the state goes on, its past does not
+            # Truncated BPTT: the state goes on from window to window, its past does not.
+            self.state = None if window.fresh else detached(self.state)
             with self.fabric.no_backward_sync(self.wrapped, enabled=position < len(batch) - 1):
-                loss: Loss = self.wrapped(*self._placed(window), self.state, self._spelled(window))
+                here = window.to(self.fabric.device)
+                loss: Loss = self.wrapped(here.inputs, here.targets, self.state, here.spellings)
                 # The mean over the symbols of all windows and processes; Fabric divides by the processes itself.
                 self.fabric.backward(loss.total * (self.fabric.world_size / count))
             self.state = loss.state
@@ -173,12 +173,6 @@ class Trainer:
     def _agreed(self, wish: bool) -> bool:
         """Whether any process wishes so: saving is done together, and clocks and signals differ."""
         return bool(self._sum(float(wish)))
-
-    def _placed(self, window: Window) -> tuple[Tensor, Tensor]:
-        return self.fabric.to_device(window.inputs), self.fabric.to_device(window.targets)
-
-    def _spelled(self, window: Window) -> Tensor | None:
-        return None if window.spellings is None else self.fabric.to_device(window.spellings)
 
     def _clip(self) -> float:
         """Clip by value, then by norm; the norm before clipping by norm."""

@@ -82,6 +82,7 @@ def begin(
     model = build_model(recipe.model, corpus.vocabulary, cell)
     if init:
         check_weights(model, load_weights(init)[0], init)
+    model.to(fabric.device)
     say = _speaker(quiet, fabric)
     say(corpus.description)
     steps, estimate = fabric.broadcast(plan(recipe, model, corpus))  # every process has measured another time
@@ -115,7 +116,7 @@ def resume(folder: Path, *, device: str = "auto", quiet: bool = False) -> Result
     fabric = _fabric(recipe, device)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     corpus = open_corpus(recipe.data, vocabulary=vocabulary, base=folder)
-    model = build_model(recipe.model, vocabulary, cell_of_run(folder))
+    model = build_model(recipe.model, vocabulary, cell_of_run(folder)).to(fabric.device)
     say = _speaker(quiet, fabric)
     for difference in version_differences(folder):
         say(f"not the same as when the run began, so not bit for bit: {difference}")
@@ -199,13 +200,16 @@ def _seconds_a_window(recipe: Recipe, model: LanguageModel, windows: Any) -> flo
     bfloat16 = recipe.training.precision == "bfloat16"
     times = []
     model.train()
-    with torch.random.fork_rng(devices=[]):
+    device = next(model.parameters()).device
+    with torch.random.fork_rng():
         state = None
         for _, window in zip(range(CALIBRATION_WINDOWS), windows.epoch(0), strict=False):
             started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                loss = model(window.inputs, window.targets, state, window.spellings)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                here = window.to(device)
+                loss = model(here.inputs, here.targets, state, here.spellings)
             loss.total.backward()
+            float(loss.total.detach())  # on a GPU: wait until it is done
             times.append(time.perf_counter() - started)
     model.zero_grad(set_to_none=True)
     return statistics.median(times[1:] or times) * 1.05  # and a little for the optimiser
@@ -228,7 +232,8 @@ def _seconds_a_validation(recipe: Recipe, model: LanguageModel, corpus: Corpus) 
     model.eval()
     with torch.no_grad():
         for window in islice(windows, 2):
-            model(window.inputs, window.targets, None, window.spellings)
+            here = window.to(next(model.parameters()).device)
+            float(model(here.inputs, here.targets, None, here.spellings).total)
             read += window.targets.numel()
     model.train()
     return (time.perf_counter() - started) * len(corpus.valid) / max(1, read)
