@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from unrolled.cells import Cell
+
 # The first call of an operator can take a second on a busy machine; a deadline would only report that.
 settings.register_profile("unrolled", deadline=None)
 settings.load_profile("unrolled")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Cells go by their names: pytest would show a function's address, which differs from worker to worker."""
+    return val.name if isinstance(val, Cell) else None
 
 
 @pytest.fixture(scope="session")
