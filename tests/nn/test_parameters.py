@@ -140,7 +140,7 @@ def test_torchs_start_is_uniform_within_its_bound(name: str) -> None:
     assert not any(one.equal(other) for one, other in zip(before, layer.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "gru-torch", "lstm", "lstm-peephole", leaky, saturating], ids=str)
+@pytest.mark.parametrize("cell", ["rnn", "gru", "gru-torch", "lstm", "lstm-peephole", leaky, saturating])
 @pytest.mark.parametrize("initialiser", ["xavier", "he", "orthogonal", "identity"])
 def test_initialisers_fill_every_gate_by_itself(initialiser: str, cell: str | Cell) -> None:
     torch.manual_seed(32)
