@@ -144,7 +144,7 @@ def test_a_cell_of_ones_own_and_its_descendant(unrolled, place: Path) -> None:
         (["language-model", "--cell", "none.py:cell"], "there is no file none.py"),
         (["language-model", "--set", "model.hiden=3"], "the nearest is hidden"),
         (["language-model", "--set", "model.hidden"], "write section.key=value"),
-        (["language-model", "--level", "sentence"], "not one of character, word, bpe, byte"),
+        (["language-model", "--level", "sentence"], "must be one of character, word, bpe, byte"),
         (["language-model", "--cell", "gru", "--set", "model.engine=vendor", "--data", "text.txt"], "vendor"),
         (["language-model", "--run", "runs/demo"], "runs/demo exists already"),
         (["language-model", "--init", "runs/none"], "--init runs/none: no such run folder"),
