@@ -101,7 +101,7 @@ def begin(
             made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
         trainer.folder = Path(fabric.broadcast(made))
         trainer.alarm.checkpointed(0)
-        say(f"run folder: {trainer.folder}")
+        progress.say(f"run folder: {trainer.folder}")
         if started:
             started(trainer.folder)
         complete = trainer.run()
@@ -123,7 +123,7 @@ def resume(folder: Path, *, device: str = "auto", quiet: bool = False) -> Result
     with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
         trainer = Trainer(recipe, model, corpus, folder, steps, progress, fabric)
         trainer.restore()
-        say(f"resuming {folder} at step {trainer.at.step:,} of {steps:,}")
+        progress.say(f"resuming {folder} at step {trainer.at.step:,} of {steps:,}")
         complete = trainer.run()
     return _finish(trainer, complete)
 
