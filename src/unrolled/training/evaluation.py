@@ -18,6 +18,8 @@ LANE_SYMBOLS = 2_000
 """A lane of an evaluation is at least this long, so that its warm-up is a small part of the work."""
 MOST_LANES = 64
 EVALUATION_WINDOW = 200
+CORRECT_ROWS = 128
+"""Rows whose whole distribution is held at once when counting right guesses: a row of a large vocabulary is long."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def evaluate_stream(model: LanguageModel, stream: Stream, *, accuracy: bool = Fa
 def _correct(model: LanguageModel, features: Tensor, targets: Tensor) -> int:
     """How many targets were the most probable symbol, a block at a time: a row of a large vocabulary is long."""
     right = 0
-    for start in range(0, len(targets), 1024):
-        best = model.output.log_probabilities(features[start : start + 1024]).argmax(-1)
-        right += int((best == targets[start : start + 1024]).sum())
+    for start in range(0, len(targets), CORRECT_ROWS):
+        best = model.output.log_probabilities(features[start : start + CORRECT_ROWS]).argmax(-1)
+        right += int((best == targets[start : start + CORRECT_ROWS]).sum())
     return right
