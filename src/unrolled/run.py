@@ -26,7 +26,6 @@ from unrolled.training.evaluation import Evaluation, evaluate_stream
 from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import RECIPE, load_weights
 from unrolled.training.session import METRICS, VOCABULARY, begin
-from unrolled.training.session import resume as resume_run
 
 PIECE = 256
 """Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
@@ -302,4 +301,4 @@ def _repeated(state: State, count: int) -> State:
     return tuple(part.expand(-1, count, -1).contiguous() for part in state)
 
 
-__all__ = ["Candidate", "Run", "Score", "SymbolScore", "load", "resume_run", "train"]
+__all__ = ["Candidate", "Run", "Score", "SymbolScore", "load", "train"]
