@@ -1,5 +1,7 @@
 """`unrolled`: assembles the verbs, each from its own file."""
 
+import atexit
+import os
 import sys
 from typing import Annotated, Any
 
@@ -85,4 +87,24 @@ def main() -> None:
     except KeyboardInterrupt:
         tell("interrupted")
         code = INTERRUPTED
+    if _is_one_of_several():
+        _leave_at_once(code)
     sys.exit(code)
+
+
+def _is_one_of_several() -> bool:
+    """Whether this process trained together with others."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _leave_at_once(code: int | None) -> None:
+    """End without tearing the interpreter down.
+
+    The threads that join the processes let go of Python objects: in an interpreter that is ending that aborts the
+    process, and a group destroyed by hand may wait for them forever.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or DONE)
