@@ -5,13 +5,14 @@ import platform
 import re
 import subprocess
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "unrolled", "torch", "numpy", "lightning-fabric", "tokenizers", "safetensors", "tomli-w", "typer", "rich",
-    "matplotlib", "tensorboard",
+    "unrolled", "torch", "numpy", "llvmlite", "lightning-fabric", "tokenizers", "safetensors", "tomli-w", "typer",
+    "rich", "matplotlib", "tensorboard",
 )  # fmt: skip
 VECTORS = (
     ("avx512f", "AVX-512, vectors of 512 bits"),
@@ -22,8 +23,6 @@ VECTORS = (
     ("asimd", "NEON, vectors of 128 bits"),
 )
 """Processor flags, the widest first."""
-
-OPENMP = re.compile(r"lib(?:gomp|iomp5|omp)\b[^/]*")
 
 
 def diagnosis() -> dict[str, Any]:
@@ -107,20 +106,18 @@ def memory() -> dict[str, int | None]:
 MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 
 
-def openmp() -> list[str]:
-    """The OpenMP runtimes that this process has loaded, once torch is; where that cannot be seen, torch's own word."""
+def openmp() -> dict[str, Any]:
+    """The OpenMP runtimes that this process has loaded (where that cannot be seen, torch's own word), and which of them
+    runs kernels: its path, whose it is, whether it is usable, and why."""
     import torch
 
-    loaded = sorted({Path(path).name for path in _mapped() if OPENMP.match(Path(path).name)})
-    if loaded:
-        return loaded
-    told = re.search(r"^\s*(OpenMP .+)$", torch.__config__.show(), re.MULTILINE)
-    return [told[1].strip(" -")] if told else []
+    from unrolled.recurrence.openmp import loaded, state
 
-
-def _mapped() -> set[str]:
-    lines = _text(Path("/proc/self/maps")).splitlines()
-    return {parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6}
+    names = [Path(path).name for path in loaded()]
+    told = re.search(r"^\s*(?:- )?(OpenMP .+)$", torch.__config__.show(), re.MULTILINE)
+    if not names and told:
+        names = [told[1]]
+    return {"loaded": names, **asdict(state())}
 
 
 def cuda_devices() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 from unrolled import diagnosis
 from unrolled.cells import CELLS
 from unrolled.cli.figures import number, size
+from unrolled.recurrence import openmp
 
 
 def test_show(unrolled, place: Path) -> None:
@@ -84,6 +85,27 @@ def test_doctor(unrolled) -> None:
     assert all(line["engine"] and line["reason"] for line in cpu.values())
     assert facts["processor"]["cores"] >= facts["processor"]["usable"] >= 1
     assert facts["packages"]["torch"].startswith("2.")
+    assert facts["packages"]["llvmlite"] != "not installed"
+
+
+def test_doctor_tells_the_openmp_runtime(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = json.loads(unrolled("doctor", "--json").out)["openmp"]
+    if facts["usable"]:
+        assert Path(facts["path"]).name in facts["loaded"]
+        assert f"kernels run on several threads, in {facts['path']} ({facts['flavour']}): torch uses it" in (
+            unrolled("doctor").out
+        )
+    monkeypatch.setattr(openmp, "_runtime", openmp.search("", "the moon is full"))
+    assert "kernels run on one thread: the moon is full" in unrolled("doctor").out
+
+
+def test_without_a_memory_map_torch_says_what_it_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmp, "_maps", lambda: "")
+    monkeypatch.setattr(openmp, "_runtime", None)
+    found = diagnosis.openmp()
+    assert all(name.startswith("OpenMP ") for name in found["loaded"])
+    assert (found["path"], found["usable"]) == (None, False)
+    assert found["reason"]
 
 
 def test_doctor_says_which_engine_was_asked_for(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:

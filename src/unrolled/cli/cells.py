@@ -66,6 +66,7 @@ def cell_of(name: str) -> "Cell":
 def about(cell: "Cell") -> dict[str, Any]:
     """What there is to know about a cell."""
     from unrolled.nn import Recurrent
+    from unrolled.recurrence.engines import beyond_operators
     from unrolled.recurrence.program import TraceError
 
     try:
@@ -82,6 +83,7 @@ def about(cell: "Cell") -> dict[str, Any]:
         "gates": gates_of(layer),
         "states": list(cell.states),
         "engines": engines_of(cell),
+        "reason": beyond_operators(layer._program) or "",
         "equations": cell.equations,
         "input_size": layer.input_size,
         "hidden_size": layer.hidden_size,
@@ -125,6 +127,7 @@ def in_full(cell: dict[str, Any]) -> str:
     """One cell as people read it."""
     rows = [[name, " × ".join(map(str, shape))] for name, shape in cell["parameters"].items()]
     facts = [[key, _listed(cell[key])] for key in ("class", "gates", "states", "engines")]
+    facts += [["because", cell["reason"]]] if cell["reason"] else []
     parts = [
         cell["name"],
         _indented(cell["equations"] or "(its step has no docstring with the equations)"),

@@ -31,13 +31,19 @@ def report(found: dict[str, Any]) -> str:
         ["", f"{processor['cores']} cores, {processor['usable']} for this process; {processor['vectors']}"],
         ["memory", f"{size(memory['total'])}{free}" if memory["total"] else "unknown"],
         ["torch", f"{torch['version']}, {torch['threads']} threads ({torch['interop_threads']} between operators)"],
-        ["OpenMP", ", ".join(found["openmp"]) or "none found"],
+        ["OpenMP", ", ".join(found["openmp"]["loaded"]) or "none found"],
+        ["", _kernels(found["openmp"])],
         ["CUDA", "; ".join(_device(device) for device in found["cuda"]) or "no device"],
         ["cache", f"{cache['folder']}: {cache['files']} files, {size(cache['bytes'])}"],
         ["packages", ", ".join(f"{name} {version}" for name, version in found["packages"].items())],
     ]
     engines = [[line["cell"], line["device"], line["engine"], line["reason"]] for line in found["engines"]]
     return f"{table(rows)}\n\n{table(engines, header=['cell', 'device', 'engine', 'why'])}{_variable(found)}"
+
+
+def _kernels(openmp: dict[str, Any]) -> str:
+    where = f"several threads, in {openmp['path']} ({openmp['flavour']})" if openmp["usable"] else "one thread"
+    return f"kernels run on {where}: {openmp['reason']}"
 
 
 def _device(device: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
         cell: the recurrence, where it is not one of the package's own that `settings.cell` names.
 
     Raises:
-        UserError: settings that do not go together.
+        UserError: settings that do not go together, or a cell that no run folder can keep.
     """
     spellings = None
     if settings.characters:
@@ -44,6 +45,8 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
             spellings=spellings,
             alphabet=vocabulary.spelling_size if settings.characters else 0,
         )
+        if cell is not None:
+            written_cell(cell)  # before training, not after it
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.features(torch.zeros(1, 1, dtype=torch.long))  # an engine that refuses this model says so here
     except (ValueError, TraceError) as error:
@@ -100,9 +103,28 @@ def cell_of_file(reference: str) -> Cell:
     return cell
 
 
+def written_cell(cell: Cell) -> dict[str, Any]:
+    """A user's cell as a run folder keeps it: its traced program.
+
+    Raises:
+        UserError: the step uses something that is not an operator; only a layer in memory can have such a cell.
+    """
+    try:
+        return program_to_json(trace(cell))
+    except TraceError as error:
+        raise UserError(
+            f"{error}; a run keeps its cell as a list of operators, so that it loads without the cell's source: "
+            "write the step with those alone"
+        ) from error
+
+
 def write_cell(folder: Path, cell: Cell) -> None:
-    """Keep a user's cell in a run folder, as its traced program."""
-    atomic_write_text(folder / CELL, json.dumps(program_to_json(trace(cell)), indent=1) + "\n")
+    """Keep a user's cell in a run folder, as its traced program.
+
+    Raises:
+        UserError: see `written_cell`.
+    """
+    atomic_write_text(folder / CELL, json.dumps(written_cell(cell), indent=1) + "\n")
 
 
 def cell_of_run(folder: Path) -> Cell | None:

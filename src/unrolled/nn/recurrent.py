@@ -17,7 +17,7 @@ from unrolled.nn.seen import Seen
 from unrolled.nn.shapes import InputForm
 from unrolled.recurrence.engines import Engine, check_name, choose
 from unrolled.recurrence.layout import layout_of
-from unrolled.recurrence.program import trace
+from unrolled.recurrence.program import outline
 from unrolled.recurrence.request import Answer, Direction, Request
 
 State = Tensor | tuple[Tensor, ...]
@@ -112,7 +112,7 @@ class Recurrent(nn.Module):
         self.weight_drop, self.zoneout, self.residual = weight_drop, zoneout, residual
         self.engine, self.initial_state = check_name(engine, "engine"), initial_state
         self.initialiser, self.forget_bias = initialiser, forget_bias
-        self._program = trace(self.cell)
+        self._program = outline(self.cell)
         self._layout = layout_of(self._program, bias)
         self._check_arguments()
         for layer in range(num_layers):

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unrolled.cells.operators import Operand, Value
 from unrolled.recurrence.layout import Block, Layout, bias_of
+from unrolled.recurrence.program import KEPT, OpenValue, TraceError, refusal, replaced, values_in
 from unrolled.recurrence.request import Answer, Direction, Request
 
 POINTWISE: dict[str, Callable[..., Tensor]] = {
@@ -50,13 +51,18 @@ def run(request: Request) -> Answer:
     return Answer(torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0], states, seen if request.observe else ())
 
 
-class TensorValue(Value):
-    """A value of the step that is a tensor (B, H), and knows the timestep whose parameters it meets."""
+class TensorValue(OpenValue):
+    """A value of the step that is a tensor (B, H), and knows the timestep whose parameters it meets.
 
-    __slots__ = ("label", "moment", "tensor")
+    `tensor` is what operators take, numbers of the state's type. `raw` is what torch's functions take: the same, but a
+    comparison is boolean there, and a result of such a function has the type that the function gave it.
+    """
 
-    def __init__(self, tensor: Tensor, moment: _Moment, label: str = "") -> None:
+    __slots__ = ("label", "moment", "raw", "tensor")
+
+    def __init__(self, tensor: Tensor, moment: _Moment, label: str = "", raw: Tensor | None = None) -> None:
         self.tensor, self.moment, self.label = tensor, moment, label
+        self.raw = tensor if raw is None else raw
 
     def carry_out(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> TensorValue:
         moment = self.moment
@@ -65,12 +71,15 @@ class TensorValue(Value):
         elif operation == "vector":
             result = moment.vector(attributes["name"], attributes["gate"])
         elif operation == "named":
-            result = arguments[0].tensor
+            result = arguments[0].raw
         else:
             result = moment.pointwise(operation, arguments)
-        value = TensorValue(result, moment)
-        moment.values.append(value.tensor)
-        return value
+        return moment.keep(result)
+
+    def apply(
+        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> TensorValue:
+        return self.moment.apply(what, function, arguments, keywords)
 
 
 class _Moment:
@@ -80,6 +89,43 @@ class _Moment:
         self.direction = direction
         self.t = t
         self.values: list[Tensor] = []
+
+    def keep(self, result: Tensor) -> TensorValue:
+        """A result as the step's next value. To operators a comparison is a number: 1 or 0."""
+        tensor = result.to(self.direction.dtype)
+        self.values.append(tensor)
+        return TensorValue(tensor, self, raw=result)
+
+    def apply(
+        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> TensorValue:
+        """Call a function of torch, or one like it, on tensors."""
+        inputs = [self._raw(value) for value in values_in((arguments, keywords))]
+        result = function(*replaced(arguments, self._raw), **replaced(keywords, self._raw))
+        self._check(what, result, max(tensor.dim() for tensor in inputs))
+        return self.keep(result)
+
+    def _raw(self, value: Value) -> Tensor:
+        if not isinstance(value, TensorValue) or value.moment is not self:
+            raise TraceError(KEPT)
+        return value.raw
+
+    def _check(self, what: str, result: Any, dimensions: int) -> None:
+        """Refuse what is not one number a unit and sequence, or the same for all units or all sequences."""
+        if not isinstance(result, Tensor):
+            kind = "several results" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
+            raise TraceError(f"{what} gives {kind}, and not one tensor")
+        if result.is_complex():
+            raise TraceError(f"{what} gives complex numbers, and a state is real")
+        batch, hidden = self.direction.states[0].shape
+        allowed: list[tuple[int, ...]] = [(rows, units) for rows in (batch, 1) for units in (hidden, 1)]
+        # (B,) made of (B, H) would pass for (H,) whenever B happens to be H
+        allowed += [(), (hidden,), (1,)] if dimensions < 2 else [()]
+        if tuple(result.shape) not in allowed:
+            raise TraceError(
+                f"{what} gives a tensor of shape {tuple(result.shape)}, and a value has shape {(batch, hidden)}, or 1 "
+                "in the place of one of the two (keepdim=True)"
+            )
 
     def affine(self, name: str, vectors: tuple[Operand, ...]) -> Tensor:
         direction = self.direction
@@ -105,8 +151,7 @@ class _Moment:
             tensors = [like.new_tensor(value) if isinstance(value, int | float) else value for value in tensors]
         if operation in ("add", "multiply") and isinstance(tensors[0], int | float):
             tensors.reverse()
-        result = POINTWISE[operation](*tensors)
-        return result if result.is_floating_point() else result.to(like.dtype)  # a comparison is a number: 1 or 0
+        return POINTWISE[operation](*tensors)
 
 
 class _Direction:
@@ -166,7 +211,10 @@ class _Direction:
 
     def _step(self, moment: _Moment, states: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
         inputs = TensorValue(self._input(t), moment, "x")
-        results: Any = self.request.cell.step(inputs, *(TensorValue(state, moment) for state in states))
+        try:
+            results: Any = self.request.cell.step(inputs, *(TensorValue(state, moment) for state in states))
+        except TypeError as error:
+            raise refusal(self.request.cell, error) from error
         results = results if isinstance(results, tuple) else (results,)
         results = tuple(result.resolve(inputs) if not isinstance(result, TensorValue) else result for result in results)
         new = tuple(result.tensor.expand_as(states[0]) for result in results)

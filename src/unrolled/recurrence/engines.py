@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from unrolled.recurrence import eager, vendor
+from unrolled.recurrence.program import Program
 from unrolled.recurrence.request import Answer, Request
 
 NAMES = ("auto", "eager", "vendor")
@@ -51,7 +52,7 @@ def choose(wanted: str, request: Request) -> Engine:
         )
     if wanted == "eager":
         return Engine("eager", "asked for by name")
-    refusal = vendor.refuses(request)
+    refusal = beyond_operators(request.program) or vendor.refuses(request)
     if wanted == "vendor":
         if refusal:
             raise ValueError(f'{asked_by}: {refusal}; engine="auto" or "eager" runs it')
@@ -59,3 +60,9 @@ def choose(wanted: str, request: Request) -> Engine:
     if refusal:
         return Engine("eager", refusal)
     return Engine("vendor", f"torch.nn's own {request.cell.name} kernel is the fastest that runs this")
+
+
+def beyond_operators(program: Program) -> str | None:
+    """Why only the eager engine, which calls the step itself, runs a cell; None if its program is complete."""
+    opaque = program.opaque
+    return f'cell "{program.cell}" uses {opaque}, so only the eager engine runs it' if opaque else None

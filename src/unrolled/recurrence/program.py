@@ -3,16 +3,25 @@
 The values of a program are numbered: 0 is x⟨t⟩, 1 to n are the states, and every operation adds one. A program can be
 saved as JSON and made a cell again, so a trained model with a cell of one's own loads without its source, and
 loading executes nothing but the operators.
+
+A step may also call torch itself (`torch.cumsum(h, -1)`). Its outline then has opaque instructions: they say which
+values go into something unknown, which is enough for the layout of the parameters and for names. Only the eager
+engine, which runs the step itself, can compute such a cell.
 """
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
 
 from unrolled.cells.cell import Cell
 from unrolled.cells.operators import Deferred, Operand, Value
@@ -34,19 +43,36 @@ RESERVED = frozenset({"x", "bias", "bias_hidden"})
 """What the input and the biases are called among a gate's parameters; nothing of a cell's own may be."""
 
 
+A_TENSOR = "a torch tensor"
+"""The name of an opaque instruction that is arithmetic with a tensor of the user's own."""
+
+KEPT = "a step may not keep values from one timestep to the next; make it a state"
+
+
 class TraceError(TypeError):
     """A step does something that is not an operator, and so cannot be written down."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation: what, on which values and constants, and for affine, vector and named under which name."""
+    """One operation: what, on which values and constants, and for affine, vector and named under which name.
+
+    The operation "opaque" is one that is not in `unrolled.cells`, on the values among its arguments; `name` says what
+    it is, and `line` where it stands in the user's file.
+    """
 
     operation: str
     arguments: tuple[Argument, ...]
     name: str = ""
     bias: bool = False
     gate: str | None = None
+    line: str = ""
+
+    @property
+    def activates(self) -> bool:
+        """Whether this is a function of one value alone, which makes a gate of the sum that it is applied to."""
+        unknown = self.operation == "opaque" and self.name != A_TENSOR and len(self.arguments) == 1
+        return unknown or self.operation in ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,14 @@ class Program:
     def affines(self) -> list[Instruction]:
         """The affine maps, in the order in which the step names them: gate order."""
         return [instruction for instruction in self.instructions if instruction.operation == "affine"]
+
+    @property
+    def opaque(self) -> str | None:
+        """The first operation that is not in `unrolled.cells`, in words and with its line; None if all are."""
+        for instruction in self.instructions:
+            if instruction.operation == "opaque":
+                return f"{instruction.name}, which is not an operator of unrolled.cells{instruction.line}"
+        return None
 
     def users(self, value: int) -> Iterator[tuple[int, Instruction]]:
         """Every (number, instruction) that takes `value` as an argument."""
@@ -130,7 +164,7 @@ def _gate(program: Program, affine: int) -> int:
         if len(users) != 1:
             return affine
         number, instruction = users[0]
-        if instruction.operation in ACTIVATIONS:
+        if instruction.activates:
             return number
         if instruction.operation not in ("add", "subtract", "negate"):
             return affine
@@ -153,7 +187,7 @@ class Symbol(Value):
         raise TraceError(f"torch's {getattr(function, '__name__', function)} is not an operator of unrolled.cells")
 
     def __iter__(self) -> Iterator[Any]:
-        raise TraceError("a step cannot loop over the units of a value")
+        raise TraceError("a step cannot loop over the units of a value, nor take several results of one function apart")
 
     def __len__(self) -> int:
         raise TraceError("a step does not know how many units a value has")
@@ -162,26 +196,157 @@ class Symbol(Value):
         raise TraceError(f".{name} is not an operator of unrolled.cells")
 
 
+class OpenValue(Value):
+    """A value that torch's functions, a tensor's methods and tensors may meet too.
+
+    Subclasses say what calling such a function means: computing it, or writing down that it was called.
+    """
+
+    __slots__ = ()
+
+    def apply(
+        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> OpenValue:
+        """The one value that `function` gives; `what` is its name in messages. Values may be inside lists."""
+        raise NotImplementedError(f"{type(self).__name__} calls no functions")
+
+    def call(
+        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> OpenValue:
+        """Apply a function, once every expression of parameters alone among its arguments belongs to this timestep.
+
+        Raises:
+            TraceError: the function changes a tensor in place.
+        """
+        name = str(getattr(function, "__name__", what)).partition(".")[0]
+        in_place = (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", "__set__")
+        if in_place or keywords.get("inplace") or keywords.get("out") is not None:
+            raise TraceError(f"{name} would change a tensor in place, perhaps the caller's; use the form that does not")
+
+        def resolved(value: Value) -> Value:
+            return value.resolve(self) if isinstance(value, Deferred) else value
+
+        return self.apply(what, function, replaced(arguments, resolved), replaced(keywords, resolved))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (Tensor.eq, Tensor.ne):  # what tensor == value calls
+            raise TraceError("a step compares with <, <=, > and >=: == and != of computed numbers say nothing")
+        kwargs = kwargs or {}
+        host = next((value for value in values_in((args, kwargs)) if isinstance(value, cls)), None)
+        if host is None:
+            raise TraceError(f"{_called(function)} takes values as its arguments, or in lists, tuples and dictionaries")
+        return host.call(_called(function), function, args, kwargs)
+
+    def __getattr__(self, name: str) -> Callable[..., OpenValue]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        function = getattr(Tensor, name, None)
+        if not callable(function):
+            raise TraceError(f".{name} is not an operator of unrolled.cells, nor a method of a tensor")
+        return lambda *arguments, **keywords: self.call(f".{name}", function, (self, *arguments), keywords)
+
+    def __abs__(self) -> Value:
+        return self.call("abs", Tensor.abs, (self,), {})
+
+    def __pow__(self, exponent: Operand) -> Value:
+        if isinstance(exponent, Value | Tensor) or exponent != 2:
+            return self.call("** (other than ** 2)", Tensor.__pow__, (self, exponent), {})
+        return super().__pow__(exponent)
+
+
+def _arithmetic(name: str, sign: str) -> Callable[[OpenValue, Operand], Value]:
+    """The method `name` of an open value: the operator's, and the tensors' own where that has none or refuses them."""
+    operator, of_tensors = getattr(Value, name, None), getattr(Tensor, name)
+
+    def method(self: OpenValue, other: Operand) -> Value:
+        if isinstance(other, Tensor):
+            return self.call(A_TENSOR, of_tensors, (self, other), {})
+        if operator is None:
+            return self.call(sign, of_tensors, (self, other), {})
+        result: Value = operator(self, other)
+        return result
+
+    return method
+
+
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_SIGNS |= {"matmul": "@", "mod": "%", "floordiv": "//"}
+for _name, _sign in _SIGNS.items():
+    for _method in (f"__{_name}__", f"__r{_name}__"):
+        if hasattr(Tensor, _method):
+            setattr(OpenValue, _method, _arithmetic(_method, _sign))
+OpenValue.__rpow__ = _arithmetic("__rpow__", "**")  # type: ignore[attr-defined]
+
+
+def _called(function: Any) -> str:
+    """What messages call a function that torch was about to carry out."""
+    name = str(getattr(function, "__name__", function))
+    name = name.strip("_") if name.startswith("__") else name.lstrip("_")
+    if function in (getattr(Tensor, name, None), getattr(Tensor, f"__{name}__", None)):
+        return A_TENSOR  # a tensor's own method, so a tensor came first: tensor * value
+    package = str(getattr(function, "__module__", None) or "torch").partition(".")[0]
+    return f"torch's {name}" if package == "torch" else name
+
+
+def values_in(nested: Any) -> Iterator[Value]:
+    """The values in some arguments, in order, inside lists, tuples and dictionaries too."""
+    if isinstance(nested, Value):
+        yield nested
+    elif isinstance(nested, list | tuple | dict):
+        for part in nested.values() if isinstance(nested, dict) else nested:
+            yield from values_in(part)
+
+
+def replaced(nested: Any, change: Callable[[Value], Any]) -> Any:
+    """Some arguments with every value in them changed."""
+    if isinstance(nested, Value):
+        return change(nested)
+    if type(nested) in (list, tuple):
+        return type(nested)(replaced(part, change) for part in nested)
+    if type(nested) is dict:
+        return {key: replaced(part, change) for key, part in nested.items()}
+    return nested
+
+
+class OpenSymbol(OpenValue, Symbol):
+    """A symbol that also writes down, as opaque, what is not an operator."""
+
+    __slots__ = ()
+
+    def apply(
+        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> OpenValue:
+        values = tuple(values_in((arguments, keywords)))
+        line = _line(traceback.walk_stack(inspect.currentframe()))
+        return cast(OpenSymbol, self.recorder.record("opaque", values, name=what, line=line))
+
+
 class _Recorder:
-    def __init__(self, first: int) -> None:
-        self.first = first
+    def __init__(self, first: int, kind: type[Symbol]) -> None:
+        self.first, self.kind = first, kind
         self.instructions: list[Instruction] = []
 
     def record(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> Symbol:
+        if not torch.is_grad_enabled():
+            raise TraceError(
+                "gradients are switched off here, by torch.no_grad() or inside an autograd Function, and an engine "
+                "could not know; stop a gradient with .detach(), and see torch.overrides.wrap_torch_function"
+            )
         numbers = tuple(self._argument(argument) for argument in arguments)
         if operation in ("affine", "named", "vector"):
             self._check_name(operation, attributes["name"])
         if operation == "affine" and any(type(number) is not int for number in numbers):
             raise TraceError(f'affine("{attributes["name"]}") takes vectors, not numbers')
         self.instructions.append(Instruction(operation, numbers, **attributes))
-        return Symbol(self, self.first + len(self.instructions) - 1)
+        return self.kind(self, self.first + len(self.instructions) - 1)
 
     def _argument(self, argument: Operand) -> Argument:
-        if isinstance(argument, Symbol):
-            if argument.recorder is not self:
-                raise TraceError("a step may not keep values from one timestep to the next; make it a state")
-            return argument.number
-        return float(argument)
+        if not isinstance(argument, Value):
+            return float(argument)
+        if not isinstance(argument, Symbol) or argument.recorder is not self:
+            raise TraceError(KEPT)
+        return argument.number
 
     def _check_name(self, operation: str, name: str) -> None:
         if not isinstance(name, str) or not name.isidentifier():
@@ -201,13 +366,31 @@ def trace(cell: Cell) -> Program:
     Raises:
         TraceError: the step uses something outside the operators; the message names it and its line.
     """
-    recorder = _Recorder(1 + len(cell.states))
-    x, *states = (Symbol(recorder, number) for number in range(recorder.first))
+    return _written_down(cell, Symbol)
+
+
+@lru_cache(maxsize=256)
+def outline(cell: Cell) -> Program:
+    """The program of a cell's step, in which functions of torch and the like are opaque.
+
+    Without any (`Program.opaque` is None) it is the very program that `trace` gives. With some it is good for the
+    layout of the parameters and for names, and for nothing else.
+
+    Raises:
+        TraceError: the step does what no engine can run, a branch on a value for example; the message names its line.
+    """
+    return _written_down(cell, OpenSymbol)
+
+
+def _written_down(cell: Cell, kind: type[Symbol]) -> Program:
+    recorder = _Recorder(1 + len(cell.states), kind)
+    x, *states = (kind(recorder, number) for number in range(recorder.first))
     try:
-        results = cell.step(x, *states)
+        with torch.enable_grad():
+            results = cell.step(x, *states)
         outputs = _outputs(cell, results, x)
     except TypeError as error:
-        raise TraceError(f'cell "{cell.name}": {error}{_line(error)}') from error
+        raise refusal(cell, error) from error
     program = Program(cell.name, cell.states, tuple(recorder.instructions), outputs, cell.two_biases)
     _check_names(program)
     return program
@@ -227,14 +410,19 @@ def _outputs(cell: Cell, results: object, host: Value) -> tuple[int, ...]:
     return tuple(value.number for value in resolved if isinstance(value, Symbol))
 
 
-def _line(error: BaseException) -> str:
-    """Where the user's own code was: the last frame that is in none of the packages that a step calls."""
-    places = [
-        (frame.f_code.co_filename, number)
-        for frame, number in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("unrolled", "torch", "numpy")
-    ]
-    return f" ({places[-1][0]}, line {places[-1][1]}: {linecache.getline(*places[-1]).strip()})" if places else ""
+def refusal(cell: Cell, error: TypeError) -> TraceError:
+    """The error that a step is refused with: what was wrong, in which cell and on which line."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return TraceError(f'cell "{cell.name}": {error}{_line(reversed(frames))}')
+
+
+def _line(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """Where the user's own code is: of frames, the innermost first, the first that a step does not merely call."""
+    for frame, number in frames:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("unrolled", "torch", "numpy"):
+            file = frame.f_code.co_filename
+            return f" ({file}, line {number}: {linecache.getline(file, number).strip()})"
+    return ""
 
 
 def _check_names(program: Program) -> None:
@@ -264,7 +452,13 @@ def _check_vector(program: Program, name: str, gate: str | None) -> None:
 
 
 def program_to_json(program: Program) -> dict[str, Any]:
-    """A program as JSON: values are written "v3", constants as numbers."""
+    """A program as JSON: values are written "v3", constants as numbers.
+
+    Raises:
+        TraceError: an operation is opaque.
+    """
+    if program.opaque:
+        raise TraceError(f'cell "{program.cell}" uses {program.opaque}, and so cannot be written down')
 
     def argument(value: Argument) -> str | float:
         return f"v{value}" if type(value) is int else value

@@ -1,0 +1,222 @@
+"""The gradient of a step, derived: reverse-mode differentiation of a program gives the adjoint recurrence.
+
+The adjoint runs backwards in time. At each timestep it is given the gradient of every new state, and finds
+
+- δ, the gradient of every affine map's result (its pre-activation),
+- the gradient of every state of the timestep before. It has two parts: one unit by unit, and Wᵀδ for a state that
+  enters affine maps.
+
+After the loop the weights' gradients are sums over time: dW = Σ_t δ⟨t⟩ v⟨t⟩ᵀ for each vector v of the affine map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from unrolled.recurrence.program import Argument, Instruction, Program
+
+KEEP = "keep"
+"""The operation of zoneout's share of the old state: a vector given from outside at every timestep."""
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """The gradient of a program, in the same kind of instructions.
+
+    Its values are numbered on from the program's, whose values it uses. Three operations are its own:
+    "gradient" (name: a state), the gradient of that state's new value; "gradient_seen" (name: a gate or state), the
+    gradient of a value that was observed; and "transposed" (name: a vector's label; arguments: the δ of the affine maps
+    that take it), the sum of Wᵀδ.
+
+    Attributes:
+        program: what was differentiated.
+        instructions: the first one computes value `first`.
+        deltas: for each affine map, by its number: the number of δ, or None where no gradient arrives.
+        states: for each state, the part of its gradient that is no product, or None for zero.
+        x: the part of x's gradient that is no product, or None.
+        vectors: the gradient of each vector in this timestep, by (gate or "", name).
+    """
+
+    program: Program
+    instructions: tuple[Instruction, ...]
+    deltas: Mapping[int, Argument | None]
+    states: tuple[Argument | None, ...]
+    x: Argument | None
+    vectors: Mapping[tuple[str, str], Argument]
+
+    @property
+    def first(self) -> int:
+        """The number of the first value of the adjoint's own."""
+        return self.program.first + len(self.program.instructions)
+
+    def instruction(self, value: int) -> Instruction | None:
+        """The instruction that computes a value, the program's or the adjoint's; None for x and the states."""
+        return self.instructions[value - self.first] if value >= self.first else self.program.instruction(value)
+
+
+def with_zoneout(program: Program) -> Program:
+    """The program whose new states are keep * old + (1 - keep) * new, `keep` given from outside."""
+    instructions = list(program.instructions)
+
+    def emit(operation: str, *arguments: Argument) -> int:
+        instructions.append(Instruction(operation, arguments))
+        return program.first + len(instructions) - 1
+
+    keep = emit(KEEP)
+    share = emit("subtract", 1.0, keep)
+    outputs = tuple(
+        emit("add", emit("multiply", keep, old), emit("multiply", share, new))
+        for old, new in enumerate(program.outputs, 1)
+    )
+    return replace(program, instructions=tuple(instructions), outputs=outputs)
+
+
+def takers(program: Program, value: int) -> list[int]:
+    """The numbers of the affine maps that a value enters."""
+    return [number for number, instruction in program.users(value) if instruction.operation == "affine"]
+
+
+def value_seen(program: Program, name: str) -> int:
+    """The number of the value that is observed under a name: a gate's, or a state's new value."""
+    return program.outputs[program.states.index(name)] if name in program.states else program.observed[name]
+
+
+@lru_cache(maxsize=256)
+def differentiate(program: Program, seen: tuple[str, ...] = ()) -> Adjoint:
+    """The adjoint of a program.
+
+    Args:
+        seen: gates and states whose gradient is given from outside too, because they were observed.
+    """
+    return _Reverse(program, seen).run()
+
+
+class _Reverse:
+    """Goes through the program's instructions from the last to the first, and hands each one's gradient on."""
+
+    def __init__(self, program: Program, seen: tuple[str, ...]) -> None:
+        self.program, self.seen = program, seen
+        self.instructions: list[Instruction] = []
+        self.first = program.first + len(program.instructions)
+        self.gradients: dict[int, list[Argument]] = {}
+        self.vectors: dict[tuple[str, str], list[Argument]] = {}
+        self.deltas: dict[int, Argument | None] = {}
+
+    def run(self) -> Adjoint:
+        program = self.program
+        for name, output in zip(program.states, program.outputs, strict=True):
+            self.give(output, self.emit("gradient", name=name))
+        for name in self.seen:
+            self.give(value_seen(program, name), self.emit("gradient_seen", name=name))
+        for number in reversed(range(program.first, self.first)):
+            self.step(number)
+        states = tuple(self.total(number) for number in range(1, program.first))
+        x = self.total(0)
+        vectors = {key: self.sum(parts) for key, parts in self.vectors.items()}
+        return Adjoint(program, tuple(self.instructions), self.deltas, states, x, vectors)
+
+    def step(self, number: int) -> None:
+        instruction = self.program.instructions[number - self.program.first]
+        products = [self.deltas[user] for user in takers(self.program, number)]
+        deltas = tuple(delta for delta in products if delta is not None)
+        if deltas:
+            self.give(number, self.emit("transposed", *deltas, name=self.program.label(number) or ""))
+        gradient = self.total(number)
+        if instruction.operation == "affine":
+            self.deltas[number] = gradient
+        elif gradient is None:
+            return
+        elif instruction.operation == "vector":
+            self.vectors.setdefault((instruction.gate or "", instruction.name), []).append(gradient)
+        else:
+            parts = RULES[instruction.operation](self, gradient, number, *instruction.arguments)
+            for argument, part in zip(instruction.arguments, parts, strict=True):
+                if type(argument) is int and part is not None:
+                    self.give(argument, part)
+
+    def give(self, value: int, part: Argument) -> None:
+        self.gradients.setdefault(value, []).append(part)
+
+    def total(self, value: int) -> Argument | None:
+        parts = self.gradients.pop(value, [])
+        return self.sum(parts) if parts else None
+
+    def sum(self, parts: list[Argument]) -> Argument:
+        result = parts[0]
+        for part in parts[1:]:
+            result = self.emit("add", result, part)
+        return result
+
+    def emit(self, operation: str, *arguments: Argument, name: str = "") -> int:
+        instruction = Instruction(operation, arguments, name)
+        if instruction in self.instructions:  # the same expression once more: σ' of a gate used twice
+            return self.first + self.instructions.index(instruction)
+        self.instructions.append(instruction)
+        return self.first + len(self.instructions) - 1
+
+    def multiply(self, left: Argument, right: Argument) -> Argument:
+        return left if right == 1.0 and type(right) is float else self.emit("multiply", left, right)
+
+
+Rule = Callable[..., tuple[Argument | None, ...]]
+"""(the derivation, gradient of the result, the result, *arguments) to each argument's share of the gradient."""
+
+
+def _divide(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
+    share = e.emit("divide", d, b)
+    return share, e.emit("negate", e.emit("multiply", share, y))
+
+
+def _softplus(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
+    return (e.emit("where", e.emit("less", 20.0, a), d, e.emit("multiply", d, e.emit("sigmoid", a))),)
+
+
+def _larger(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
+    """Half of the gradient each where the two are equal."""
+    half = e.emit("multiply", 0.5, d)
+    tilt = e.emit("subtract", e.emit("less", b, a), e.emit("less", a, b))
+    rest = e.emit("multiply", half, tilt)
+    return e.emit("add", half, rest), e.emit("subtract", half, rest)
+
+
+def _smaller(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
+    first, second = _larger(e, d, y, a, b)
+    return second, first
+
+
+def _sigmoid(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
+    return (e.emit("multiply", d, e.emit("multiply", y, e.emit("subtract", 1.0, y))),)
+
+
+def _tanh(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
+    return (e.emit("multiply", d, e.emit("subtract", 1.0, e.emit("square", y))),)
+
+
+RULES: dict[str, Rule] = {
+    "add": lambda e, d, y, a, b: (d, d),
+    "subtract": lambda e, d, y, a, b: (d, e.emit("negate", d) if type(b) is int else None),
+    "multiply": lambda e, d, y, a, b: (
+        e.multiply(d, b) if type(a) is int else None,
+        e.multiply(d, a) if type(b) is int else None,
+    ),
+    "divide": _divide,
+    "negate": lambda e, d, y, a: (e.emit("negate", d),),
+    "square": lambda e, d, y, a: (e.emit("multiply", d, e.emit("multiply", 2.0, a)),),
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "relu": lambda e, d, y, a: (e.emit("where", e.emit("less", 0.0, y), d, 0.0),),
+    "exp": lambda e, d, y, a: (e.emit("multiply", d, y),),
+    "log": lambda e, d, y, a: (e.emit("divide", d, a),),
+    "sqrt": lambda e, d, y, a: (e.emit("divide", d, e.emit("multiply", 2.0, y)),),
+    "softplus": _softplus,
+    "maximum": _larger,
+    "minimum": _smaller,
+    "less": lambda e, d, y, a, b: (None, None),
+    "less_equal": lambda e, d, y, a, b: (None, None),
+    "where": lambda e, d, y, c, a, b: (None, e.emit("where", c, d, 0.0), e.emit("where", c, 0.0, d)),
+    "named": lambda e, d, y, a: (d,),
+    KEEP: lambda e, d, y: (),
+}
+"""How each operation hands a gradient on to its arguments."""

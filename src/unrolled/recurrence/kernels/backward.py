@@ -1,0 +1,455 @@
+"""The kernel that runs the adjoint recurrence, from the last timestep to the first, then sums the weights' gradients.
+
+As forwards, every thread owns some panels of hidden units, and a barrier follows each level. δ of every affine map is
+kept for all timesteps, [step][row][affine map][unit]; after the loop it is multiplied by the weights (the gradient of
+x) and by the vectors that the affine maps took (the gradient of the weights), in products without barriers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from unrolled.recurrence.kernels import machine
+from unrolled.recurrence.kernels.builder import IR, Builder, i64
+from unrolled.recurrence.kernels.frame import Frame, Values, parameter_names
+from unrolled.recurrence.kernels.outer import add_outer
+from unrolled.recurrence.kernels.packing import pack_columns
+from unrolled.recurrence.kernels.target import Target, host
+from unrolled.recurrence.kernels.tiles import Group, accumulate, classes, for_tiles
+from unrolled.recurrence.plan import Form
+from unrolled.recurrence.program import Argument, Instruction
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Packed weights of one vector's gradient: Wᵀ of all affine maps that take it.
+
+    Attributes:
+        name: the kernel's argument.
+        operand: the number of the vector's value, 0 for x.
+        affines: the affine maps whose δ are multiplied, one segment each.
+    """
+
+    name: str
+    operand: int
+    affines: tuple[int, ...]
+
+    def size(self, units: int, depth: int, lanes: int) -> int:
+        """How many numbers it has; `units` is the vector's width, `depth` the hidden size."""
+        return -(-units // lanes) * depth * len(self.affines) * lanes
+
+
+def packs(form: Form) -> list[Packed]:
+    """All packed weights of the backward pass."""
+    found: list[Packed] = []
+    operands = {**({} if form.projected else {0: form.on_input}), **form.operands}
+    for operand, takers in operands.items():
+        affines = tuple(number for number in takers if number in form.delta_of())
+        if affines:
+            found.append(Packed(f"packed_{len(found)}", operand, affines))
+    return found
+
+
+def argument_names(form: Form) -> list[str]:
+    """The kernel's arguments, in order."""
+    states = range(len(form.program.states))
+    own = [value for value in form.operands if value >= form.program.first]
+    return [
+        "steps", "batch", "hidden", "inputs", "nonempty", "pack", "counts", "first", "entry", "exit", "rows", "inner",
+        "x", "xrows", "dy", "dyrows", "between", "saved", "mask", "keep", "delta", "sums", "dx", "scratch",
+        "scratch_stride", "want_dx", "want_weights", "active",
+        *parameter_names(form), "gradient_weight_ih", "gradient_weight_hh",
+        *(packed.name for packed in packs(form)),
+        *(f"{kind}_{state}" for kind in ("dinit", "dfinal", "state", "operand", "carry") for state in states),
+        *(f"inner_{value}" for value in own), *(f"dseen_{number}" for number in range(len(form.seen))),
+    ]  # fmt: skip
+
+
+def sums_of(form: Form) -> list[Argument]:
+    """The adjoint's values that are summed over time and batch: δ of biased affine maps, then the vectors'."""
+    deltas = [form.adjoint.deltas[number] for number in form.biased if number in form.delta_of()]
+    vectors = [form.adjoint.vectors[key] for key in form.vectors if key in form.adjoint.vectors]
+    return [value for value in [*deltas, *vectors] if value is not None]
+
+
+def build(form: Form, target: Target) -> tuple[IR, list[str]]:
+    """The kernel's module and its arguments."""
+    module = machine.new_module("backward", target)
+    names = argument_names(form)
+    b = Builder(module, "backward", target, form.dtype, names)
+    _Backward(Frame(b, form)).write()
+    machine.add_entries(module, b.function)
+    return module, names
+
+
+def compiled(form: Form) -> machine.Kernel:
+    """The kernel for this machine."""
+    return machine.Kernel(*build(form, host()))
+
+
+class _Backward:
+    def __init__(self, frame: Frame) -> None:
+        self.frame, self.b, self.form = frame, frame.b, frame.form
+        self.adjoint, self.levels = self.form.adjoint, self.form.backward
+        self.packs = {packed.operand: packed for packed in packs(self.form)}
+        self.planes = self.form.delta_of()
+        self.sums = sums_of(self.form)
+
+    def write(self) -> None:
+        frame, b = self.frame, self.b
+        self._pack()
+        self._enter()
+        frame.barrier()
+        with b.loop(0, frame.steps) as backwards:
+            step = b.sub(b.sub(frame.steps, 1), backwards.index)
+            for level in range(len(self.levels.values)):
+                self._level(level, step)
+                frame.barrier()
+        self._leave()
+        if 0 in self.packs:
+            with b.when(b.flag("want_dx")):
+                self._input_gradient()
+        with b.when(b.flag("want_weights")):
+            self._weight_gradients()
+        b.finish()
+
+    def _pack(self) -> None:
+        b, frame = self.b, self.frame
+        with b.when(b.flag("pack")):
+            for packed in self.packs.values():
+                units = frame.inputs if packed.operand == 0 else frame.hidden
+                first, last = frame.share(b.div(b.add(units, b.lanes - 1), b.lanes))
+                with b.loop(first, last) as panel:
+                    self._pack_panel(packed, units, panel.index)
+
+    def _pack_panel(self, packed: Packed, units: IR, panel: IR) -> None:
+        b, frame, form = self.b, self.frame, self.form
+        blocks = []
+        for number in packed.affines:
+            parameter, position = form.row(number, form.program.label(packed.operand) or "")
+            blocks.append(b.at(b.address(f"parameter_{parameter}"), b.mul(frame.hidden, units, position)))
+        place = b.at(b.address(packed.name), b.mul(panel, self._stride(packed)))
+        pack_columns(b, panel, blocks, units, frame.hidden, units, place)
+
+    def _stride(self, packed: Packed) -> IR:
+        return self.b.mul(self.frame.hidden, len(packed.affines) * self.b.lanes)
+
+    # -- the gradients of the states at both ends
+
+    def _enter(self) -> None:
+        """The gradient of every row's final states, where its last step looks for it; sums begin at zero."""
+        b, frame = self.b, self.frame
+        with b.loop(0, frame.batch) as row, b.loop(frame.first_panel, frame.last_panel) as panel:
+            slot = frame.slot(frame.table("exit", row.index), history=False)
+            for state in range(len(self.form.program.states)):
+                outside = b.at(b.address(f"dfinal_{state}"), b.mul(row.index, frame.hidden))
+                value = frame.load_outside(outside, panel.index)
+                frame.store(value, frame.plane(f"carry_{state}", slot, row.index), panel.index)
+        with b.loop(frame.first_panel, frame.last_panel) as panel:
+            for number in range(len(self.sums)):
+                frame.store(b.splat(0.0), b.at(b.address("sums"), b.mul(frame.padded, number)), panel.index)
+
+    def _leave(self) -> None:
+        """The gradient of every row's initial states: what the first step left, and Wᵀδ of it."""
+        b, frame = self.b, self.frame
+        for state in range(len(self.form.program.states)):
+            operand = state + 1 if state + 1 in self.packs else None
+            choices = classes(b.target.registers, 1)
+            scratch = b.scratch(max(shape.panels * shape.rows for shape in choices))
+
+            def tile(scratch: IR, operand: int | None, panel: IR, panels: int, row: IR, rows: int) -> None:
+                if operand is not None:
+                    numbers = [b.add(row, number) for number in range(rows)]
+                    group = self._group(operand, None, self._depth_of_nonempty(row))
+                    self._store_sums(
+                        scratch, accumulate(b, [group], panel, panels, numbers, self._zeros(panels * rows))
+                    )
+
+            after = partial(self._leave_tile, state, scratch, operand)
+            for first, count in ((b.number(0), b.argument("nonempty")), (b.argument("nonempty"), None)):
+                count = b.sub(frame.batch, first) if count is None else count
+                for_tiles(
+                    b,
+                    frame.first_panel,
+                    frame.last_panel,
+                    first,
+                    count,
+                    choices,
+                    partial(tile, scratch, operand),
+                    after,
+                )
+
+    def _depth_of_nonempty(self, row: IR) -> IR:
+        """How many k a tile has: none for rows that have no timestep at all."""
+        b = self.b
+        return b.ir.select(b.less(row, b.argument("nonempty")), self.frame.hidden, i64(0))
+
+    def _leave_tile(
+        self, state: int, scratch: IR, operand: int | None, panel: IR, panels: IR, row: IR, rows: IR
+    ) -> None:
+        b, frame = self.b, self.frame
+        with b.loop(0, rows) as here, b.loop(0, panels) as side:
+            number, unit = b.add(row, here.index), b.add(panel, side.index)
+            slot = frame.slot(frame.table("entry", number), history=False)
+            value = frame.load(frame.plane(f"carry_{state}", slot, number), unit)
+            if operand is not None:
+                place = b.mul(b.add(b.mul(here.index, panels), side.index), b.lanes)
+                value = b.fadd(value, self._masked(b.load(b.at(scratch, place), b.target.vector_bytes), number, unit))
+            frame.store_outside(value, b.at(b.address(f"dinit_{state}"), b.mul(number, frame.hidden)), unit)
+
+    def _zeros(self, count: int) -> list[IR]:
+        return [self.b.splat(0.0)] * count
+
+    def _store_sums(self, scratch: IR, sums: list[IR]) -> None:
+        for place, value in enumerate(sums):
+            self.b.store(value, self.b.at(scratch, place * self.b.lanes), self.b.target.vector_bytes)
+
+    def _masked(self, value: IR, row: IR, panel: IR) -> IR:
+        b, frame = self.b, self.frame
+        if not self.form.masked:
+            return value
+        mask = frame.load_outside(b.at(b.address("mask"), b.mul(row, frame.hidden)), panel)
+        return b.fmul(value, mask)
+
+    # -- products with the weights
+
+    def _group(self, operand: int, step: IR | None, depth: IR) -> Group:
+        """Wᵀδ for one vector; `step` None: δ of every row's own first step."""
+        b, frame = self.b, self.frame
+        packed = self.packs[operand]
+
+        def row(segment: int, number: IR) -> IR:
+            slot = frame.table("entry", number) if step is None else step
+            return frame.plane("delta", slot, number, len(self.planes), self.planes[packed.affines[segment]])
+
+        return Group(b.address(packed.name), (0,), (depth,) * len(packed.affines), self._stride(packed), row)
+
+    def _products(self, level: int) -> list[int]:
+        return [number for number in self.levels.values[level] if self._is_product(number)]
+
+    def _is_product(self, number: int) -> bool:
+        return number in self.form.carried or self._made(number).operation == "transposed"
+
+    def _made(self, number: int) -> Instruction:
+        made = self.adjoint.instruction(number)
+        if made is None:
+            raise AssertionError(f"value {number} is not computed")
+        return made
+
+    def _operand(self, number: int) -> int:
+        """The vector whose gradient a product is part of."""
+        if number in self.form.carried:
+            return self.form.carried[number]
+        deltas = self._made(number).arguments
+        return next(
+            operand
+            for operand, packed in self.packs.items()
+            if operand >= self.form.program.first
+            and tuple(self.adjoint.deltas[affine] for affine in packed.affines) == deltas
+            and self._made(number).name == self.form.program.label(operand)
+        )
+
+    # -- one level of one timestep
+
+    def _level(self, level: int, step: IR) -> None:
+        """Rows that were active in the step after this one have Wᵀδ; the others enter here, and have none."""
+        b, frame = self.b, self.frame
+        count = frame.table("counts", step)
+        after = b.add(step, 1)
+        following = frame.table("counts", b.minimum(after, b.sub(frame.steps, 1)))
+        old = b.minimum(count, b.ir.select(b.less(after, frame.steps), following, i64(0)))
+        products = self._products(level)
+        if not any(number in self.form.carried for number in products):
+            self._rows(level, step, products, b.number(0), count, frame.hidden)
+            return
+        with b.loop(0, 2) as part:
+            entering = b.equal(part.index, 1)
+            first = b.ir.select(entering, old, i64(0))
+            last = b.ir.select(entering, count, old)
+            self._rows(level, step, products, first, b.sub(last, first), b.ir.select(entering, i64(0), frame.hidden))
+
+    def _rows(self, level: int, step: IR, products: list[int], first_row: IR, count: IR, depth: IR) -> None:
+        b, frame = self.b, self.frame
+        choices = classes(b.target.registers, max(1, len(products)))
+        scratch = b.scratch(max(1, max(shape.panels * shape.rows for shape in choices) * len(products)))
+        partials = b.scratch(max(1, choices[0].panels * 4 * len(self.sums)))
+        first = frame.table("first", step)
+        summed = [number for number, value in enumerate(self.sums) if self._is_stored_in(level, value)]
+
+        def tile(panel: IR, panels: int, row: IR, rows: int) -> None:
+            if not products:
+                return
+            groups = []
+            for place, number in enumerate(products):
+                carried = number in self.form.carried
+                group = self._group(
+                    self._operand(number), b.add(step, 1) if carried else step, depth if carried else frame.hidden
+                )
+                groups.append(Group(group.weights, (place,), group.depths, group.stride, group.row))
+            numbers = [b.add(row, number) for number in range(rows)]
+            self._store_sums(
+                scratch, accumulate(b, groups, panel, panels, numbers, self._zeros(panels * rows * len(products)))
+            )
+
+        def units(panel: IR, panels: IR, row: IR, rows: IR) -> None:
+            with b.loop(0, rows) as here, b.loop(0, panels) as side:
+                place = b.mul(b.add(b.mul(here.index, panels), side.index), len(products) * b.lanes)
+                part = b.at(partials, b.mul(side.index, len(self.sums) * b.lanes))
+                self._units(
+                    level, products, b.at(scratch, place), part, step,
+                    b.add(row, here.index), b.add(panel, side.index), first,
+                )  # fmt: skip
+
+        around = (partial(self._begin_sums, partials, summed), partial(self._add_sums, partials, summed))
+        for_tiles(b, frame.first_panel, frame.last_panel, first_row, count, choices, tile, units, around)
+
+    def _begin_sums(self, partials: IR, summed: list[int], panel: IR, panels: IR) -> None:
+        b = self.b
+        if summed:
+            with b.loop(0, panels) as side:
+                for number in summed:
+                    b.store(b.splat(0.0), self._partial(partials, side.index, number), b.target.vector_bytes)
+
+    def _partial(self, partials: IR, side: IR, number: int) -> IR:
+        return self.b.at(partials, self.b.mul(self.b.add(self.b.mul(side, len(self.sums)), number), self.b.lanes))
+
+    def _add_sums(self, partials: IR, summed: list[int], panel: IR, panels: IR) -> None:
+        """Sums of one timestep are added to the whole, so that the rounding of long sums stays small."""
+        b, frame = self.b, self.frame
+        if summed:
+            with b.loop(0, panels) as side:
+                for number in summed:
+                    line = b.at(b.address("sums"), b.mul(frame.padded, number))
+                    here = b.add(panel, side.index)
+                    part = b.load(self._partial(partials, side.index, number), b.target.vector_bytes)
+                    frame.store(b.fadd(frame.load(line, here), part), line, here)
+
+    # -- unit by unit
+
+    def _units(
+        self, level: int, products: list[int], sums: IR, partials: IR, step: IR, row: IR, panel: IR, first: IR
+    ) -> None:
+        b, frame, form = self.b, self.frame, self.form
+        index = b.add(first, row)
+        crossing, here = self.levels.crossing, self.levels.values[level]
+
+        def fetch(number: int) -> IR | None:
+            if number < self.adjoint.first:
+                return self._forward_value(number, step, row, index, panel)
+            if number in here and self._is_product(number):
+                value = b.load(b.at(sums, products.index(number) * b.lanes), b.target.vector_bytes)
+                value = self._masked(value, row, panel)
+                return (
+                    b.fadd(value, self._gradient(number, step, row, index, panel)) if number in form.carried else value
+                )
+            if number in crossing and number not in here:
+                return frame.load(frame.plane("between", 0, row, len(crossing), crossing.index(number)), panel)
+            operation = self._made(number).operation
+            if operation == "gradient":
+                return self._gradient(number, step, row, index, panel)
+            if operation == "gradient_seen":
+                place = form.seen.index(self._made(number).name)
+                line = b.mul(frame.table("rows", index), frame.hidden)
+                return frame.load_outside(b.at(b.address(f"dseen_{place}"), line), panel)
+            return None
+
+        values = Values(b, fetch, self.adjoint.instruction)
+        self._keep(level, values, partials, step, row, index, panel)
+
+    def _forward_value(self, number: int, step: IR, row: IR, index: IR, panel: IR) -> IR | None:
+        """x, a state before or after this timestep, or what was saved; None if it has to be computed again."""
+        b, frame, form = self.b, self.frame, self.form
+        if number == 0:
+            return frame.load_outside(b.at(b.address("x"), frame.table("xrows", index)), panel)
+        if number < form.program.first:
+            return frame.load(frame.plane(f"state_{number - 1}", step, row), panel)
+        if number in form.saved:
+            return frame.load(frame.plane("saved", step, row, len(form.saved), form.saved.index(number)), panel)
+        if number in form.program.outputs:
+            state = form.program.outputs.index(number)
+            return frame.load(frame.plane(f"state_{state}", b.add(step, 1), row), panel)
+        made = self._made(number)
+        if made.operation == "vector":
+            return frame.vector_parameter(made.gate or "", made.name, panel)
+        if made.operation == "keep":
+            line = b.mul(frame.table("rows", index), frame.hidden)
+            return frame.load_outside(b.at(b.address("keep"), line), panel)
+        return None
+
+    def _gradient(self, number: int, step: IR, row: IR, index: IR, panel: IR) -> IR:
+        """The gradient of a new state, apart from Wᵀδ: what the step after left, and that of the output."""
+        b, frame = self.b, self.frame
+        state = self.form.program.states.index(self._made(number).name)
+        slot = frame.slot(b.add(step, 1), history=False)
+        value = frame.load(frame.plane(f"carry_{state}", slot, row), panel)
+        if state == 0:
+            outside = b.at(b.address("dy"), frame.table("dyrows", index))
+            value = b.fadd(value, frame.load_outside(outside, panel))
+        return value
+
+    def _is_stored_in(self, level: int, value: Argument | None) -> bool:
+        found = self.levels.of(value) if type(value) is int else None
+        return level == (len(self.levels.values) - 1 if found is None else found)
+
+    def _keep(self, level: int, values: Values, partials: IR, step: IR, row: IR, index: IR, panel: IR) -> None:
+        b, frame, adjoint = self.b, self.frame, self.adjoint
+        here = self.levels.values[level]
+        for place, number in enumerate(self.levels.crossing):
+            if number in here:
+                plane = frame.plane("between", 0, row, len(self.levels.crossing), place)
+                frame.store(values.of(number), plane, panel)
+        for affine, plane_number in self.planes.items():
+            delta = adjoint.deltas[affine]
+            if delta is not None and self._is_stored_in(level, delta):
+                frame.store(values.of(delta), frame.plane("delta", step, row, len(self.planes), plane_number), panel)
+        for number, summed in enumerate(self.sums):
+            if self._is_stored_in(level, summed):
+                place = b.at(partials, number * b.lanes)
+                total = b.fadd(b.load(place, b.target.vector_bytes), values.of(summed))
+                b.store(total, place, b.target.vector_bytes)
+        slot = frame.slot(step, history=False)
+        for state, value in enumerate(adjoint.states):
+            if self._is_stored_in(level, value):
+                total = b.splat(0.0) if value is None else values.of(value)
+                frame.store(total, frame.plane(f"carry_{state}", slot, row), panel)
+        if adjoint.x is not None and self._is_stored_in(level, adjoint.x):
+            line = b.mul(frame.table("rows", index), frame.inputs)
+            frame.store_outside(values.of(adjoint.x), b.at(b.address("dx"), line), panel)
+
+    # -- after the loop
+
+    def _input_gradient(self) -> None:
+        """dx = Σ Wᵀδ, for all rows of all timesteps; on top of what x got unit by unit."""
+        b, frame = self.b, self.frame
+        packed = self.packs[0]
+        first, last = frame.share(b.div(b.add(frame.inputs, b.lanes - 1), b.lanes))
+        choices = classes(b.target.registers, 1)
+        scratch = b.scratch(max(shape.panels * shape.rows for shape in choices))
+
+        def row_of(segment: int, number: IR) -> IR:
+            line = b.add(b.mul(frame.table("inner", number), len(self.planes)), self.planes[packed.affines[segment]])
+            return b.at(b.address("delta"), b.mul(line, frame.padded))
+
+        depths = (frame.hidden,) * len(packed.affines)
+        group = Group(b.address(packed.name), (0,), depths, self._stride(packed), row_of)
+
+        def tile(panel: IR, panels: int, row: IR, rows: int) -> None:
+            numbers = [b.add(row, number) for number in range(rows)]
+            self._store_sums(scratch, accumulate(b, [group], panel, panels, numbers, self._zeros(panels * rows)))
+
+        def after(panel: IR, panels: IR, row: IR, rows: IR) -> None:
+            with b.loop(0, rows) as here, b.loop(0, panels) as side:
+                place = b.mul(b.add(b.mul(here.index, panels), side.index), b.lanes)
+                value = b.load(b.at(scratch, place), b.target.vector_bytes)
+                line = b.mul(frame.table("rows", b.add(row, here.index)), frame.inputs)
+                outside, unit = b.at(b.address("dx"), line), b.add(panel, side.index)
+                if self.adjoint.x is not None:
+                    value = b.fadd(value, frame.load_outside(outside, unit, frame.inputs))
+                frame.store_outside(value, outside, unit, frame.inputs)
+
+        for_tiles(b, first, last, b.number(0), b.argument("active"), choices, tile, after)
+
+    def _weight_gradients(self) -> None:
+        for packed in self.packs.values():
+            add_outer(self.frame, packed, self.planes)

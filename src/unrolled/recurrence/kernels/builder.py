@@ -1,0 +1,297 @@
+"""Writing LLVM IR: vectors, loops, memory, and the arguments of a kernel by name.
+
+A kernel is `void kernel(int64 *arguments, int64 thread, int64 threads)`; every argument is an integer or an address.
+Pointers are opaque; offsets are counted in numbers of the kernel's type unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from unrolled.recurrence.kernels.target import SIZES, Target
+
+IR = Any
+"""A value or type of llvmlite, whose package has no types of its own."""
+
+i1, i8, i32, i64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+pointer = ir.PointerType()
+void = ir.VoidType()
+
+
+class Loop:
+    """A running loop: its index, the values it carries, and what they are when it is done."""
+
+    def __init__(self, index: IR, carried: list[IR]) -> None:
+        self.index = index
+        self.carried = carried
+        self.next: list[IR] = list(carried)
+        self.out: list[IR] = []
+
+
+class Advance:
+    """A running loop whose body says how far it got."""
+
+    def __init__(self, index: IR) -> None:
+        self.index = index
+        self.step: IR = i64(1)
+
+    def advance(self, step: IR) -> None:
+        self.step = step
+
+
+class Builder:
+    """Writes one function for one instruction set and one type of number."""
+
+    def __init__(self, module: IR, name: str, target: Target, dtype: str, arguments: Sequence[str]) -> None:
+        self.module, self.target, self.dtype = module, target, dtype
+        self.lanes = target.lanes(dtype)
+        self.size = SIZES[dtype]
+        self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+        self.bits = i32 if dtype == "float32" else i64
+        self.vector = ir.VectorType(self.real, self.lanes)
+        self.integers = ir.VectorType(self.bits, self.lanes)
+        self.conditions = ir.VectorType(i1, self.lanes)
+        self.function = ir.Function(module, ir.FunctionType(void, [pointer, i64, i64]), name)
+        self.function.linkage = "internal"
+        self.function.args[0].add_attribute("noalias")
+        self.ir = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.thread, self.threads = self.function.args[1:]
+        self._arguments = {
+            name: self.ir.load(self.ir.gep(self.function.args[0], [i64(number)], source_etype=i64), typ=i64)
+            for number, name in enumerate(arguments)
+        }
+
+    # -- constants and arguments
+
+    def splat(self, value: float) -> IR:
+        """A vector of one number."""
+        exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
+        return ir.Constant(self.vector, [exact] * self.lanes)
+
+    def int_splat(self, value: int) -> IR:
+        """A vector of one integer, as wide as the numbers."""
+        return ir.Constant(self.integers, [value] * self.lanes)
+
+    def argument(self, name: str) -> IR:
+        """An integer argument, or an address as an integer."""
+        return self._arguments[name]
+
+    def address(self, name: str) -> IR:
+        """An argument as a pointer."""
+        return self.ir.inttoptr(self._arguments[name], pointer)
+
+    def flag(self, name: str) -> IR:
+        """Whether an argument is not zero."""
+        return self.ir.icmp_signed("!=", self.argument(name), i64(0))
+
+    # -- integers
+
+    def number(self, value: int | IR) -> IR:
+        """A Python integer as one of the kernel's."""
+        return i64(value) if isinstance(value, int) else value
+
+    def add(self, *values: int | IR) -> IR:
+        total, constant = None, 0
+        for value in values:
+            if isinstance(value, int):
+                constant += value
+            else:
+                total = value if total is None else self.ir.add(total, value)
+        if total is None:
+            return i64(constant)
+        return self.ir.add(total, i64(constant)) if constant else total
+
+    def sub(self, left: int | IR, right: int | IR) -> IR:
+        return self.ir.sub(self.number(left), self.number(right))
+
+    def mul(self, *values: int | IR) -> IR:
+        product, constant = None, 1
+        for value in values:
+            if isinstance(value, int):
+                constant *= value
+            else:
+                product = value if product is None else self.ir.mul(product, value)
+        if product is None:
+            return i64(constant)
+        return self.ir.mul(product, i64(constant)) if constant != 1 else product
+
+    def div(self, left: int | IR, right: int | IR) -> IR:
+        """The quotient of two integers that are not negative."""
+        return self.ir.udiv(self.number(left), self.number(right))
+
+    def round_up(self, value: IR, multiple: int) -> IR:
+        return self.mul(self.div(self.add(value, multiple - 1), multiple), multiple)
+
+    def less(self, left: int | IR, right: int | IR) -> IR:
+        return self.ir.icmp_signed("<", self.number(left), self.number(right))
+
+    def equal(self, left: int | IR, right: int | IR) -> IR:
+        return self.ir.icmp_signed("==", self.number(left), self.number(right))
+
+    def minimum(self, left: int | IR, right: int | IR) -> IR:
+        return self.ir.select(self.less(left, right), self.number(left), self.number(right))
+
+    def maximum(self, left: int | IR, right: int | IR) -> IR:
+        return self.ir.select(self.less(left, right), self.number(right), self.number(left))
+
+    # -- control
+
+    @contextmanager
+    def loop(self, start: int | IR, stop: int | IR, step: int | IR = 1, carry: Sequence[IR] = ()) -> Iterator[Loop]:
+        """for (i = start; i < stop; i += step): set `.next`, and read `.out` after the block."""
+        b, before = self.ir, self.ir.block
+        body, done = b.append_basic_block("loop"), b.append_basic_block("done")
+        start, stop, step = self.number(start), self.number(stop), self.number(step)
+        b.cbranch(b.icmp_signed("<", start, stop), body, done)
+        b.position_at_end(body)
+        index = b.phi(i64)
+        index.add_incoming(start, before)
+        carried = []
+        for value in carry:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            carried.append(phi)
+        loop = Loop(index, carried)
+        yield loop
+        following, end = b.add(index, step), b.block
+        index.add_incoming(following, end)
+        for phi, value in zip(carried, loop.next, strict=True):
+            phi.add_incoming(value, end)
+        b.cbranch(b.icmp_signed("<", following, stop), body, done)
+        b.position_at_end(done)
+        for value, final in zip(carry, loop.next, strict=True):
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phi.add_incoming(final, end)
+            loop.out.append(phi)
+
+    @contextmanager
+    def repeat(self, start: IR, stop: IR) -> Iterator[Advance]:
+        """while i < stop, i being advanced by the body, by a number of at least 1 that it finds."""
+        b, before = self.ir, self.ir.block
+        body, done = b.append_basic_block("repeat"), b.append_basic_block("done")
+        b.cbranch(b.icmp_signed("<", start, stop), body, done)
+        b.position_at_end(body)
+        index = b.phi(i64)
+        index.add_incoming(start, before)
+        state = Advance(index)
+        yield state
+        following = b.add(index, state.step)
+        index.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, stop), body, done)
+        b.position_at_end(done)
+
+    @contextmanager
+    def when(self, condition: IR) -> Iterator[None]:
+        with self.ir.if_then(condition):
+            yield
+
+    def finish(self) -> None:
+        self.ir.ret_void()
+
+    # -- memory
+
+    def at(self, base: IR, offset: int | IR) -> IR:
+        """The address of a number."""
+        return self.ir.gep(base, [self.number(offset)], source_etype=self.real)
+
+    def integer_at(self, base: IR, offset: int | IR) -> IR:
+        """An int64 from a table."""
+        return self.ir.load(self.ir.gep(base, [self.number(offset)], source_etype=i64), typ=i64)
+
+    def load(self, place: IR, align: int | None = None) -> IR:
+        value = self.ir.load(place, typ=self.vector)
+        value.align = align or self.size
+        return value
+
+    def store(self, value: IR, place: IR, align: int | None = None) -> None:
+        self.ir.store(value, place).align = align or self.size
+
+    def load_scalar(self, place: IR) -> IR:
+        value = self.ir.load(place, typ=self.real)
+        value.align = self.size
+        return value
+
+    def store_scalar(self, value: IR, place: IR) -> None:
+        self.ir.store(value, place).align = self.size
+
+    def lanes_below(self, count: IR) -> IR:
+        """The condition that a lane's number is below an integer count."""
+        narrow = self.ir.trunc(count, self.bits) if self.bits is i32 else count
+        lanes = ir.Constant(self.integers, list(range(self.lanes)))
+        return self.ir.icmp_signed("<", lanes, self.broadcast(narrow, self.integers))
+
+    def load_some(self, place: IR, mask: IR) -> IR:
+        """A vector of which only the lanes in the mask are read; the others are 0."""
+        name = f"llvm.masked.load.v{self.lanes}f{8 * self.size}.p0"
+        call = self.declared(name, self.vector, [pointer, i32, self.conditions, self.vector])
+        return self.ir.call(call, [place, i32(self.size), mask, self.splat(0.0)])
+
+    def store_some(self, value: IR, place: IR, mask: IR) -> None:
+        """Write only the lanes in the mask."""
+        name = f"llvm.masked.store.v{self.lanes}f{8 * self.size}.p0"
+        call = self.declared(name, void, [self.vector, pointer, i32, self.conditions])
+        self.ir.call(call, [value, place, i32(self.size), mask])
+
+    def scratch(self, vectors: int) -> IR:
+        """Room on the stack for some vectors, aligned."""
+        with self.ir.goto_entry_block():
+            room = self.ir.alloca(self.vector, vectors)
+        room.align = self.target.vector_bytes
+        return room
+
+    # -- vectors
+
+    def declared(self, name: str, result: IR, arguments: Sequence[IR]) -> IR:
+        """A function from elsewhere: an intrinsic of LLVM's, or a symbol of the process."""
+        if name in self.module.globals:
+            return self.module.globals[name]
+        return ir.Function(self.module, ir.FunctionType(result, list(arguments)), name)
+
+    def intrinsic(self, name: str, *values: IR) -> IR:
+        """A pointwise intrinsic of LLVM's on vectors, such as fma or fabs."""
+        kind = f"v{self.lanes}f{8 * self.size}"
+        return self.ir.call(
+            self.declared(f"llvm.{name}.{kind}", self.vector, [value.type for value in values]), list(values)
+        )
+
+    def fma(self, left: IR, right: IR, addend: IR) -> IR:
+        return self.intrinsic("fma", left, right, addend)
+
+    def broadcast(self, scalar: IR, kind: IR | None = None) -> IR:
+        kind = kind or self.vector
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self.ir.insert_element(undefined, scalar, i32(0))
+        return self.ir.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, self.lanes), [0] * self.lanes))
+
+    def fadd(self, left: IR, right: IR) -> IR:
+        return self.ir.fadd(left, right)
+
+    def fsub(self, left: IR, right: IR) -> IR:
+        return self.ir.fsub(left, right)
+
+    def fmul(self, left: IR, right: IR) -> IR:
+        return self.ir.fmul(left, right)
+
+    def fdiv(self, left: IR, right: IR) -> IR:
+        return self.ir.fdiv(left, right)
+
+    def compare(self, relation: str, left: IR, right: IR) -> IR:
+        """An ordered comparison of two vectors: false where one is NaN."""
+        return self.ir.fcmp_ordered(relation, left, right)
+
+    def select(self, condition: IR, then: IR, otherwise: IR) -> IR:
+        return self.ir.select(condition, then, otherwise)
+
+    def to_integers(self, value: IR) -> IR:
+        """The bits of a vector of numbers, as integers."""
+        return self.ir.bitcast(value, self.integers)
+
+    def to_reals(self, value: IR) -> IR:
+        """Integers' bits as a vector of numbers."""
+        return self.ir.bitcast(value, self.vector)

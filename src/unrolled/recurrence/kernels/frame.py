@@ -1,0 +1,138 @@
+"""What the forward and the backward kernel share: buffers, rows, panels, the unit-by-unit part of a level, barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from unrolled.recurrence.kernels.builder import IR, Builder, i64, void
+from unrolled.recurrence.kernels.functions import FUNCTIONS
+from unrolled.recurrence.plan import Form
+from unrolled.recurrence.program import Argument, Instruction
+
+
+class Frame:
+    """A kernel being written: its builder, and what every part of it needs to know."""
+
+    def __init__(self, b: Builder, form: Form) -> None:
+        self.b, self.form = b, form
+        self.steps, self.batch = b.argument("steps"), b.argument("batch")
+        self.hidden, self.inputs = b.argument("hidden"), b.argument("inputs")
+        self.panels = b.div(b.add(self.hidden, b.lanes - 1), b.lanes)
+        self.padded = b.mul(self.panels, b.lanes)
+        self.first_panel, self.last_panel = self.share(self.panels)
+
+    def share(self, count: IR) -> tuple[IR, IR]:
+        """This thread's part of some panels or tiles."""
+        b = self.b
+        first = b.div(b.mul(count, b.thread), b.threads)
+        return first, b.div(b.mul(count, b.add(b.thread, 1)), b.threads)
+
+    def barrier(self) -> None:
+        """Wait until every thread is here."""
+        b = self.b
+        with b.when(b.less(1, b.threads)):
+            b.ir.call(b.declared("GOMP_barrier", void, []), [])
+
+    def table(self, name: str, index: int | IR) -> IR:
+        """A number from a table of integers."""
+        return self.b.integer_at(self.b.address(name), index)
+
+    def slot(self, step: IR, history: bool) -> IR:
+        """Where a buffer keeps a step: every step for itself, or two by turns."""
+        return step if history else self.b.ir.and_(step, i64(1))
+
+    def plane(self, name: str, slot: int | IR, row: IR, planes: int = 1, plane: int | IR = 0) -> IR:
+        """The address of one row of a padded buffer [slot][row][plane][unit]."""
+        b = self.b
+        line = b.add(b.mul(b.add(b.mul(slot, self.batch), row), planes), plane)
+        return b.at(b.address(name), b.mul(line, self.padded))
+
+    def unit(self, row: IR, panel: IR) -> IR:
+        """The place of a panel in a row."""
+        return self.b.at(row, self.b.mul(panel, self.b.lanes))
+
+    def load(self, row: IR, panel: IR) -> IR:
+        """A panel of a padded row."""
+        return self.b.load(self.unit(row, panel), self.b.target.vector_bytes)
+
+    def store(self, value: IR, row: IR, panel: IR) -> None:
+        self.b.store(value, self.unit(row, panel), self.b.target.vector_bytes)
+
+    def is_whole(self, panel: IR, units: IR | None = None) -> IR:
+        """Whether all lanes of a panel are units."""
+        b = self.b
+        return b.ir.icmp_signed("<=", b.mul(b.add(panel, 1), b.lanes), self.hidden if units is None else units)
+
+    def mask(self, panel: IR, units: IR | None = None) -> IR:
+        b = self.b
+        return b.lanes_below(b.sub(self.hidden if units is None else units, b.mul(panel, b.lanes)))
+
+    def load_outside(self, row: IR, panel: IR, units: IR | None = None) -> IR:
+        """A panel of a row of the user's, which ends with its last unit."""
+        b, place = self.b, self.unit(row, panel)
+        with b.ir.if_else(self.is_whole(panel, units)) as (then, otherwise):
+            with then:
+                whole = b.load(place)
+                from_whole = b.ir.block
+            with otherwise:
+                part = b.load_some(place, self.mask(panel, units))
+                from_part = b.ir.block
+        value = b.ir.phi(b.vector)
+        value.add_incoming(whole, from_whole)
+        value.add_incoming(part, from_part)
+        return value
+
+    def store_outside(self, value: IR, row: IR, panel: IR, units: IR | None = None) -> None:
+        b, place = self.b, self.unit(row, panel)
+        with b.ir.if_else(self.is_whole(panel, units)) as (then, otherwise):
+            with then:
+                b.store(value, place)
+            with otherwise:
+                b.store_some(value, place, self.mask(panel, units))
+
+    def vector_parameter(self, gate: str, name: str, panel: IR) -> IR:
+        """A panel of a parameter that is a vector."""
+        block = self.form.layout.find(gate, name)
+        if block is None:
+            raise AssertionError(f"no parameter {name}")
+        start = self.b.at(self.b.address(f"parameter_{block.parameter}"), self.b.mul(self.hidden, block.position))
+        return self.load_outside(start, panel)
+
+
+class Values:
+    """The values of a level for one row and panel: fetched or computed when first asked for."""
+
+    def __init__(
+        self,
+        b: Builder,
+        fetch: Callable[[int], IR | None],
+        instruction: Callable[[int], Instruction | None],
+    ) -> None:
+        self.b, self.fetch, self.instruction = b, fetch, instruction
+        self.known: dict[int, Any] = {}
+
+    def of(self, argument: Argument) -> IR:
+        """A value by its number, or a constant."""
+        if type(argument) is not int:
+            return self.b.splat(float(argument))
+        if argument not in self.known:
+            fetched = self.fetch(argument)
+            self.known[argument] = self._computed(argument) if fetched is None else fetched
+        return self.known[argument]
+
+    def _computed(self, number: int) -> IR:
+        instruction = self.instruction(number)
+        if instruction is None:
+            raise AssertionError(f"value {number} is not at hand")
+        if instruction.operation == "named":
+            return self.of(instruction.arguments[0])
+        return FUNCTIONS[instruction.operation](self.b, *[self.of(value) for value in instruction.arguments])
+
+
+def parameter_names(form: Form) -> list[str]:
+    """The arguments that are addresses of parameters."""
+    return [f"parameter_{name}" for name in form.layout.parameters]
+
+
+Addresses = Mapping[str, int]

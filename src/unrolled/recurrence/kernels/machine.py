@@ -1,0 +1,86 @@
+"""From LLVM IR to machine code in this process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from llvmlite import binding as llvm
+from llvmlite import ir
+
+from unrolled.recurrence import openmp
+from unrolled.recurrence.kernels.builder import IR, i32, i64, pointer, void
+from unrolled.recurrence.kernels.target import Target, host
+
+
+@lru_cache(maxsize=1)
+def _prepare() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    for name, address in openmp.symbols().items():
+        llvm.add_symbol(name, address)
+
+
+def new_module(name: str, target: Target) -> IR:
+    """An empty module for a target."""
+    module = ir.Module(name)
+    module.triple = target.triple
+    return module
+
+
+def add_entries(module: IR, body: IR) -> None:
+    """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team."""
+    alone = ir.Function(module, ir.FunctionType(void, [pointer]), "alone")
+    builder = ir.IRBuilder(alone.append_basic_block())
+    builder.call(body, [alone.args[0], i64(0), i64(1)])
+    builder.ret_void()
+    parallel = ir.Function(module, ir.FunctionType(void, [pointer]), "parallel")
+    builder = ir.IRBuilder(parallel.append_basic_block())
+    places = [
+        builder.zext(builder.call(ir.Function(module, ir.FunctionType(i32, []), name), []), i64)
+        for name in ("omp_get_thread_num", "omp_get_num_threads")
+    ]
+    builder.call(body, [parallel.args[0], *places])
+    builder.ret_void()
+
+
+def optimised(module: IR, target: Target) -> tuple[Any, Any]:
+    """The module as LLVM has it, verified and optimised for a target, and the target machine."""
+    _prepare()
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, jit=True
+    )
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(parsed, passes)
+    return parsed, machine
+
+
+def assembly(module: IR, target: Target) -> str:
+    """The machine code for a target, as text."""
+    parsed, machine = optimised(module, target)
+    text: str = machine.emit_assembly(parsed)
+    return text
+
+
+class Kernel:
+    """A compiled kernel, and the names of its arguments."""
+
+    def __init__(self, module: IR, names: Sequence[str]) -> None:
+        parsed, machine = optimised(module, host())
+        self._engine = llvm.create_mcjit_compiler(parsed, machine)
+        self._engine.finalize_object()
+        self.names = tuple(names)
+        self._alone = self._engine.get_function_address("alone")
+        self._parallel = self._engine.get_function_address("parallel")
+        self._kind = ctypes.c_int64 * len(self.names)
+
+    def __call__(self, arguments: Mapping[str, int], threads: int) -> None:
+        """Run once; every argument is an integer or an address."""
+        values = self._kind(*[arguments[name] for name in self.names])
+        openmp.run(self._alone, self._parallel, ctypes.addressof(values), threads)

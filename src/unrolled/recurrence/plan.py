@@ -1,0 +1,160 @@
+"""What a kernel has to compute, keep and fetch, decided from a program: which vectors enter products, what is saved.
+
+Saved for the gradient are the states of every timestep and the gates after their activation; whatever follows from
+those unit by unit, such as tanh(c⟨t⟩), is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from unrolled.recurrence.adjoint import KEEP, Adjoint, differentiate, takers, value_seen, with_zoneout
+from unrolled.recurrence.layout import Layout
+from unrolled.recurrence.levels import Levels, cut
+from unrolled.recurrence.program import Instruction, Program
+
+LEAVES = frozenset({"vector", KEEP, "gradient", "gradient_seen"})
+"""Operations that fetch: every level may do it for itself."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of running a cell: everything that a kernel is compiled for.
+
+    Attributes:
+        traced: the cell's program.
+        layout: where its parameters live.
+        dtype: "float32" or "float64".
+        saving: whether what the gradient needs is kept.
+        seen: gates and states that are given out for every timestep.
+        masked: whether recurrent vectors are multiplied by a constant mask.
+        zoneout: whether new states keep a share of the old ones.
+        projected: x comes multiplied by its weights already.
+    """
+
+    traced: Program
+    layout: Layout
+    dtype: str
+    saving: bool = False
+    seen: tuple[str, ...] = ()
+    masked: bool = False
+    zoneout: bool = False
+    projected: bool = False
+
+    @cached_property
+    def program(self) -> Program:
+        """The program with zoneout, if there is any."""
+        return with_zoneout(self.traced) if self.zoneout else self.traced
+
+    @cached_property
+    def adjoint(self) -> Adjoint:
+        return differentiate(self.program, self.seen)
+
+    @cached_property
+    def affines(self) -> tuple[int, ...]:
+        """The numbers of the affine maps, in gate order."""
+        return tuple(
+            n for n, made in enumerate(self.program.instructions, self.program.first) if made.operation == "affine"
+        )
+
+    @cached_property
+    def on_input(self) -> tuple[int, ...]:
+        """The affine maps that take x."""
+        return tuple(number for number in self.affines if 0 in self._made(number).arguments)
+
+    @cached_property
+    def operands(self) -> dict[int, tuple[int, ...]]:
+        """Every vector other than x that enters affine maps, and these maps: states first."""
+        values = {value for number in self.affines for value in self._made(number).arguments if value != 0}
+        return {int(value): tuple(takers(self.program, int(value))) for value in sorted(values)}
+
+    @cached_property
+    def vectors(self) -> tuple[tuple[str, str], ...]:
+        """The vectors that are parameters, by (gate or "", name)."""
+        made = (made for made in self.program.instructions if made.operation == "vector")
+        return tuple(dict.fromkeys((made.gate or "", made.name) for made in made))
+
+    @cached_property
+    def biased(self) -> tuple[int, ...]:
+        """The affine maps that have a bias."""
+        return tuple(number for number in self.affines if self.layout.find(self._made(number).name, "bias"))
+
+    @cached_property
+    def forward(self) -> Levels:
+        """The levels of a timestep."""
+        program = self.program
+        made = dict(enumerate(program.instructions, program.first))
+        computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.operands}
+        whole = {number: tuple(int(v) for v in made[number].arguments if v in computed) for number in self.affines}
+        seen = [value_seen(program, name) for name in self.seen]
+        saved = self.saved if self.saving else ()
+        return cut(computed, whole, [*program.outputs, *seen, *saved])
+
+    @cached_property
+    def backward(self) -> Levels:
+        """The levels of a timestep of the adjoint."""
+        adjoint = self.adjoint
+        made = dict(enumerate(adjoint.instructions, adjoint.first))
+        deltas = {value for i in made.values() if i.operation == "transposed" for value in i.arguments}
+        computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.carried or n in deltas}
+        whole: dict[int, tuple[int, ...]] = {
+            number: tuple(int(a) for a in made[number].arguments)
+            for number in computed
+            if computed[number].operation == "transposed"
+        } | dict.fromkeys(self.carried, ())
+        results = [*adjoint.deltas.values(), *adjoint.states, adjoint.x, *adjoint.vectors.values(), *self.carried]
+        return cut(computed, whole, [int(value) for value in results if type(value) is int])
+
+    @cached_property
+    def carried(self) -> dict[int, int]:
+        """The adjoint's value "gradient of a state", for each state that enters affine maps: Wᵀδ is part of it."""
+        return {
+            number: state
+            for number, made in enumerate(self.adjoint.instructions, self.adjoint.first)
+            if made.operation == "gradient"
+            for state in [self.program.states.index(made.name) + 1]
+            if any(self.adjoint.deltas.get(taker) is not None for taker in self.operands.get(state, ()))
+        }
+
+    @cached_property
+    def saved(self) -> tuple[int, ...]:
+        """The values that the forward pass keeps for the gradient, beside the states of every timestep."""
+        program, adjoint, saved = self.program, self.adjoint, set[int]()
+
+        def at_hand(value: int) -> bool:
+            made = program.instruction(value)
+            if made is None or value in program.outputs or value in saved or made.operation in ("vector", KEEP):
+                return True
+            return made.operation != "affine" and all(at_hand(a) for a in made.arguments if type(a) is int)
+
+        needed = {
+            argument
+            for made in adjoint.instructions
+            if made.operation != "transposed"
+            for argument in made.arguments
+            if type(argument) is int and argument < adjoint.first
+        }
+        for value in sorted(needed):
+            if not at_hand(value):
+                saved.add(value)
+        return tuple(sorted(saved))
+
+    def _made(self, number: int) -> Instruction:
+        made = self.program.instruction(number)
+        if made is None:
+            raise AssertionError(f"value {number} is not computed")
+        return made
+
+    def row(self, number: int, entry: str) -> tuple[str, int]:
+        """The parameter and the position in it of an affine map's weights on the vector called `entry`."""
+        block = self.layout.find(self._made(number).name, entry)
+        if block is None:
+            raise AssertionError(f"{self._made(number).name} has no weights on {entry}")
+        return block.parameter, block.position
+
+    def delta_of(self) -> Mapping[int, int]:
+        """The plane of each affine map's δ, for those that a gradient reaches."""
+        reached = [number for number in self.affines if type(self.adjoint.deltas.get(number)) is int]
+        return {number: plane for plane, number in enumerate(reached)}
