@@ -14,7 +14,7 @@ from unrolled.cells.operators import Value
 from unrolled.nn import GRU, LSTM, RNN, Recurrent
 
 # The cells that each engine runs.
-ENGINES = {"vendor": TORCH_NAMES}
+ENGINES = {"vendor": TORCH_NAMES, "compiled": NAMES}
 
 CASES: dict[str, dict[str, Any]] = {
     "one step": {"steps": 1, "batch": 1},

@@ -37,6 +37,7 @@ class Adjoint:
         states: for each state, the part of its gradient that is no product, or None for zero.
         x: the part of x's gradient that is no product, or None.
         vectors: the gradient of each vector in this timestep, by (gate or "", name).
+        totals: the gradient of every value of the timestep that a gradient reaches, by the value's number.
     """
 
     program: Program
@@ -45,6 +46,7 @@ class Adjoint:
     states: tuple[Argument | None, ...]
     x: Argument | None
     vectors: Mapping[tuple[str, str], Argument]
+    totals: Mapping[int, Argument]
 
     @property
     def first(self) -> int:
@@ -103,6 +105,7 @@ class _Reverse:
         self.gradients: dict[int, list[Argument]] = {}
         self.vectors: dict[tuple[str, str], list[Argument]] = {}
         self.deltas: dict[int, Argument | None] = {}
+        self.totals: dict[int, Argument] = {}
 
     def run(self) -> Adjoint:
         program = self.program
@@ -115,7 +118,7 @@ class _Reverse:
         states = tuple(self.total(number) for number in range(1, program.first))
         x = self.total(0)
         vectors = {key: self.sum(parts) for key, parts in self.vectors.items()}
-        return Adjoint(program, tuple(self.instructions), self.deltas, states, x, vectors)
+        return Adjoint(program, tuple(self.instructions), self.deltas, states, x, vectors, self.totals)
 
     def step(self, number: int) -> None:
         instruction = self.program.instructions[number - self.program.first]
@@ -125,7 +128,7 @@ class _Reverse:
             self.give(number, self.emit("transposed", *deltas, name=self.program.label(number) or ""))
         gradient = self.total(number)
         if instruction.operation == "affine":
-            self.deltas[number] = gradient
+            self.deltas[number] = self.own(gradient, instruction.name)
         elif gradient is None:
             return
         elif instruction.operation == "vector":
@@ -141,7 +144,18 @@ class _Reverse:
 
     def total(self, value: int) -> Argument | None:
         parts = self.gradients.pop(value, [])
-        return self.sum(parts) if parts else None
+        if parts:
+            self.totals[value] = self.sum(parts)
+        return self.totals.get(value)
+
+    def own(self, gradient: Argument | None, affine: str) -> Argument | None:
+        """δ, as a value of this affine map's alone.
+
+        Affine maps that meet in one sum have equal δ. Were it one value, Wᵀδ of two vectors that go by one name, such
+        as r * h and u * h, would be the same expression, although their matrices differ.
+        """
+        taken = gradient is not None and gradient in self.deltas.values()
+        return self.emit("named", gradient, name=affine) if taken and gradient is not None else gradient
 
     def sum(self, parts: list[Argument]) -> Argument:
         result = parts[0]

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unrolled.recurrence import eager, vendor
+from unrolled.recurrence import compiled, eager, vendor
 from unrolled.recurrence.program import Program
 from unrolled.recurrence.request import Answer, Request
 
-NAMES = ("auto", "eager", "vendor")
+NAMES = ("auto", "compiled", "eager", "vendor")
 """What `engine=` and the environment variable UNROLLED_ENGINE may say."""
 
 
@@ -24,7 +24,7 @@ class Engine:
     @property
     def run(self) -> Callable[[Request], Answer]:
         """Runs one layer."""
-        return {"eager": eager.run, "vendor": vendor.run}[self.name]
+        return {"compiled": compiled.run, "eager": eager.run, "vendor": vendor.run}[self.name]
 
 
 def check_name(name: str, source: str) -> str:
@@ -44,22 +44,36 @@ def choose(wanted: str, request: Request) -> Engine:
     Raises:
         ValueError: the engine that was asked for by name cannot run this; the message says why.
     """
-    asked_by = 'engine="vendor"'
+    asked_by = f'engine="{wanted}"'
     if wanted == "auto" and (variable := os.environ.get("UNROLLED_ENGINE")):
-        wanted, asked_by = (
-            check_name(variable, "the environment variable UNROLLED_ENGINE"),
-            f"UNROLLED_ENGINE={variable}",
-        )
+        wanted = check_name(variable, "the environment variable UNROLLED_ENGINE")
+        asked_by = f"UNROLLED_ENGINE={variable}"
     if wanted == "eager":
         return Engine("eager", "asked for by name")
-    refusal = beyond_operators(request.program) or vendor.refuses(request)
-    if wanted == "vendor":
-        if refusal:
+    if wanted != "auto":
+        if refusal := refusal_of(wanted, request):
             raise ValueError(f'{asked_by}: {refusal}; engine="auto" or "eager" runs it')
-        return Engine("vendor", "asked for by name")
-    if refusal:
-        return Engine("eager", refusal)
-    return Engine("vendor", f"torch.nn's own {request.cell.name} kernel is the fastest that runs this")
+        return Engine(wanted, "asked for by name")
+    refusals = []
+    for name, reason in PREFERRED.items():
+        refusal = refusal_of(name, request)
+        if refusal is None:
+            return Engine(name, reason.format(cell=request.cell.name))
+        refusals.append(refusal)
+    return Engine("eager", "; ".join(dict.fromkeys(refusals)))
+
+
+PREFERRED = {
+    "compiled": "kernels derived from the equations of {cell}, for this processor, are the fastest that run this",
+    "vendor": "torch.nn's own {cell} kernel is the fastest that runs this",
+}
+"""What "auto" tries, in order, and why that engine is taken. The eager engine runs what these refuse."""
+
+
+def refusal_of(name: str, request: Request) -> str | None:
+    """Why an engine cannot run a request, or None if it can."""
+    refuses = {"compiled": compiled.refuses, "vendor": vendor.refuses}[name]
+    return beyond_operators(request.program) or refuses(request)
 
 
 def beyond_operators(program: Program) -> str | None:

@@ -42,6 +42,8 @@ class Request:
         lengths: (B,) true lengths, or None if every sequence has T timesteps.
         observe: whether every gate and state of every timestep is wanted.
         training: whether the layer is being trained.
+        checkpoint: how many timesteps lie between states that are kept for the gradient, the rest being computed again;
+            True for the root of T, 0 to keep everything. Engines that cannot keep less keep everything.
     """
 
     cell: Cell
@@ -52,6 +54,7 @@ class Request:
     lengths: Tensor | None = None
     observe: bool = False
     training: bool = False
+    checkpoint: int | bool = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import partial
 
 from unrolled.recurrence.kernels import machine
 from unrolled.recurrence.kernels.builder import IR, Builder, i64
-from unrolled.recurrence.kernels.frame import Frame, Values, parameter_names
+from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.outer import add_outer
 from unrolled.recurrence.kernels.packing import pack_columns
 from unrolled.recurrence.kernels.target import Target, host
@@ -61,7 +61,8 @@ def argument_names(form: Form) -> list[str]:
         "scratch_stride", "want_dx", "want_weights", "active",
         *parameter_names(form), "gradient_weight_ih", "gradient_weight_hh",
         *(packed.name for packed in packs(form)),
-        *(f"{kind}_{state}" for kind in ("dinit", "dfinal", "state", "operand", "carry") for state in states),
+        *(f"{kind}_{state}" for kind in ("dinit", "dfinal", "state", "carry") for state in states),
+        *masked_names(form),
         *(f"inner_{value}" for value in own), *(f"dseen_{number}" for number in range(len(form.seen))),
     ]  # fmt: skip
 

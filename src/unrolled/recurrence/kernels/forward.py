@@ -16,7 +16,7 @@ from functools import partial
 from unrolled.recurrence.adjoint import value_seen
 from unrolled.recurrence.kernels import machine
 from unrolled.recurrence.kernels.builder import IR, Builder
-from unrolled.recurrence.kernels.frame import Frame, Values, parameter_names
+from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.packing import pack_rows
 from unrolled.recurrence.kernels.target import Target, host
 from unrolled.recurrence.kernels.tiles import Group, accumulate, classes, for_tiles
@@ -67,7 +67,8 @@ def argument_names(form: Form) -> list[str]:
         "steps", "batch", "hidden", "inputs", "chunk", "pack", "hoist", "counts", "first", "entry", "exit", "rows",
         "x", "xrows", "y", "y_stride", "xbuffer", "between", "saved", "seen", "mask", "keep", "bias",
         *parameter_names(form), *(packed.name for packed in packs(form)),
-        *(f"{kind}_{state}" for kind in ("init", "final", "state", "operand") for state in states),
+        *(f"{kind}_{state}" for kind in ("init", "final", "state") for state in states),
+        *masked_names(form),
         *(f"inner_{value}" for value in own),
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from unrolled.recurrence.kernels.builder import IR, Builder, i64, void
@@ -135,4 +135,7 @@ def parameter_names(form: Form) -> list[str]:
     return [f"parameter_{name}" for name in form.layout.parameters]
 
 
-Addresses = Mapping[str, int]
+def masked_names(form: Form) -> list[str]:
+    """The arguments that are addresses of masked states, as they enter affine maps."""
+    states = range(len(form.program.states)) if form.masked else ()
+    return [f"operand_{state}" for state in states if state + 1 in form.operands]

@@ -4,9 +4,9 @@ What each means, down to NaN, infinities and the sign of zero, is what the eager
 (`recurrence.eager.POINTWISE`). sigmoid, tanh, exp, log and softplus are within 4 units in the last place over the whole
 range, results below the smallest normal number included.
 
-The polynomials are minimax fits of the relative error, by Remez's exchange in 50 digits; `COEFFICIENTS` says on which
-interval and how close. Those of float32 were then moved by a few units in their last places to where the
-rounded polynomial is closest.
+The polynomials are minimax fits of the relative error, by Remez's exchange in 50 digits; each `Fit` says on which
+interval and how close. Those of float32 were then moved by a few units in their last places to where the rounded
+polynomial is closest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Format:
         ln2: the logarithm of 2 in two parts; the product of the first and an exponent is exact.
         lowest: exp of less is 0.
         highest: exp of more is infinite.
-        certain: the sigmoid of more is 1.
+        certain: the sigmoid of more is 1, and so is the tanh of more than half of it.
     """
 
     mantissa: int
@@ -46,19 +46,19 @@ FORMATS = {
     "float64": Format(52, 1023, 1.5 * 2**52, (0.6931471805601177, -1.7239444525614835e-13), -746.0, 710.0, 40.0),
 }
 
-LOG2E = 1.4426950408889634
+LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 ROOT_HALF = {"float32": 0x3F3504F3, "float64": 0x3FE6A09E667F3BCD}
 """The bits of the square root of 1/2."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A quotient of polynomials, lowest power first; both begin with 1, so that the value at 0 is exact.
+    """A quotient of polynomials.
 
     Attributes:
-        above, below: the coefficients.
+        above, below: the coefficients, lowest power first.
         interval: where it is used.
-        error: the largest relative error there, of exact arithmetic with these coefficients.
+        error: the largest relative error there of the function that it is for, in exact arithmetic.
     """
 
     above: tuple[float, ...]
@@ -96,79 +96,65 @@ EXP = {
 }
 """exp(r), |r| up to half the logarithm of 2."""
 
+EXP_LESS_ONE = {
+    "float32": Fit(
+        (1.0, 0.4999999701976776, 0.1666652411222458, 0.04166730120778084, 0.008369135670363903, 0.001388892182148993),
+        (1.0,),
+        (-0.3467, 0.3467),
+        1.8e-8,
+    ),
+    "float64": Fit(
+        (
+            1.0,
+            0.5000000000000007,
+            0.16666666666666696,
+            0.04166666666656219,
+            0.008333333333293128,
+            0.0013888888936256253,
+            0.00019841269987175432,
+            2.480149965782965e-05,
+            2.7557116663441617e-06,
+            2.762826895064722e-07,
+            2.5161428464255258e-08,
+        ),
+        (1.0,),
+        (-0.3467, 0.3467),
+        3e-17,
+    ),
+}
+"""(exp(r) - 1) / r: exp near 0 without the loss of what 1 swallows."""
+
 LOG = {
     "float32": Fit(
-        (1.0, 1.1415655612945557, 0.28297746181488037, 0.004849666729569435),
-        (1.0, 1.6415654420852661, 0.7704276442527771, 0.09287962317466736),
+        (0.49999985098838806, 0.4874517619609833, 0.08803073316812515),
+        (1.0, 1.641568660736084, 0.7704311013221741, 0.09288045763969421),
         (-0.2929, 1.0),
-        2.3e-8,
+        2.1e-8,
     ),
     "float64": Fit(
         (
-            1.0,
-            3.0738148392272286,
-            3.6390829305702495,
-            2.080294189152117,
-            0.5877022070665993,
-            0.07440338497998418,
-            0.0031118616991413282,
-            8.947134325060561e-06,
+            0.5000000000000023,
+            1.3085009319107035,
+            1.2549483797503374,
+            0.5367006490693921,
+            0.09820046054683558,
+            0.00574976868524076,
+            2.565393520260907e-06,
         ),
         (
             1.0,
-            3.5738148392272286,
-            5.092657016850529,
-            3.6853510845016295,
-            1.4262791201741698,
-            0.28416053660069734,
-            0.02535078803976234,
-            0.0006949178742984238,
+            3.2836685304880575,
+            4.199009113160023,
+            2.6309064416688144,
+            0.8309680711288322,
+            0.1207867847936604,
+            0.00592949981740841,
         ),
         (-0.2929, 1.0),
-        1e-16,
+        1.3e-16,
     ),
 }
-"""log(1 + f) / f: f from the root of 1/2, less 1, to 0.41 for log, from 0 to 1 for softplus."""
-
-TANH = {
-    "float32": Fit(
-        (1.0, 0.13403214514255524, 0.0035219374112784863, 2.1043746528448537e-05, 1.3962059064454024e-08),
-        (1.0, 0.4673653841018677, 0.02597722038626671, 0.0003328755556140095, 8.023883424357336e-07),
-        (0.0, 8.7),
-        3.2e-8,
-    ),
-    "float64": Fit(
-        (
-            1.0,
-            0.15345562892233244,
-            0.006224115463397268,
-            0.00010329608445095347,
-            8.312600167915985e-07,
-            3.478655252833109e-09,
-            7.649014662463207e-12,
-            8.459673491499031e-15,
-            4.183239653953647e-18,
-            7.051025038764515e-22,
-            1.7098886518751414e-26,
-        ),
-        (
-            1.0,
-            0.48678896225566576,
-            0.03515376954861919,
-            0.0008842782681558803,
-            1.0083217387557377e-05,
-            5.824529669972825e-08,
-            1.770273375706352e-10,
-            2.7862820223732304e-13,
-            2.104645984830021e-16,
-            6.391748726910866e-20,
-            4.9987525798001445e-24,
-        ),
-        (0.0, 19.1),
-        1e-16,
-    ),
-}
-"""tanh(x) / x as a function of x squared; the interval is of x. At its end the quotient is 1 in its type."""
+"""(f - log(1 + f)) / f^2: f from the root of 1/2, less 1, to 0.41 for log, from 0 to 1 for softplus."""
 
 
 def multiply_add(b: Builder, left: IR, right: IR, addend: IR) -> IR:
@@ -182,6 +168,11 @@ def polynomial(b: Builder, coefficients: tuple[float, ...], x: IR) -> IR:
     for coefficient in reversed(coefficients[:-1]):
         value = multiply_add(b, value, x, b.splat(coefficient))
     return value
+
+
+def scaled(coefficients: tuple[float, ...], factor: float, first: int = 0) -> tuple[float, ...]:
+    """The coefficients of powers from `first` on, for an argument that is to be multiplied by a factor."""
+    return tuple(c * factor**k for k, c in enumerate(coefficients, first))
 
 
 def at_least(b: Builder, bound: float, x: IR) -> IR:
@@ -198,21 +189,26 @@ def shifted(b: Builder, direction: str, value: IR, count: int) -> IR:
     return shift(value, b.int_splat(count))
 
 
+def reduced(b: Builder, x: IR, factor: float, bias: int, ln2: tuple[float, ...]) -> tuple[IR, IR]:
+    """factor * x = factor * r + n * log(2), |factor * r| up to half the logarithm; `ln2` is that in parts.
+
+    Returns r, and an integer vector whose lowest bits are n + bias.
+    """
+    shift = b.splat(FORMATS[b.dtype].magic + bias)
+    sum_ = multiply_add(b, x, b.splat(factor * LOG2E), shift)
+    n = b.fsub(sum_, shift)
+    for part in ln2:
+        x = multiply_add(b, n, b.splat(-part / factor), x)
+    return x, b.to_integers(sum_)
+
+
 def power(b: Builder, x: IR, sign: float, bias: int) -> tuple[IR, IR]:
     """exp(sign * x) = p * 2^n, for x in range.
 
     Returns p, about 0.7 to 1.4, and an integer vector whose lowest bits are n + bias.
     """
-    form = FORMATS[b.dtype]
-    shift = b.splat(form.magic + bias)
-    sum_ = multiply_add(b, x, b.splat(sign * LOG2E), shift)
-    n = b.fsub(sum_, shift)
-    r = x
-    for part in form.ln2:
-        r = multiply_add(b, n, b.splat(-sign * part), r)
-    above = EXP[b.dtype].above
-    p = polynomial(b, tuple(c * sign**k for k, c in enumerate(above)), r)
-    return p, b.to_integers(sum_)
+    r, bits = reduced(b, x, sign, bias, FORMATS[b.dtype].ln2)
+    return polynomial(b, scaled(EXP[b.dtype].above, sign), r), bits
 
 
 def exp(b: Builder, x: IR) -> IR:
@@ -236,16 +232,25 @@ def sigmoid(b: Builder, x: IR) -> IR:
 
 
 def tanh(b: Builder, x: IR) -> IR:
-    fit = TANH[b.dtype]
-    x = at_most(b, fit.interval[1], at_least(b, -fit.interval[1], x))
-    square = b.fmul(x, x)
-    return b.fdiv(b.fmul(x, polynomial(b, fit.above, square)), polynomial(b, fit.below, square))
+    """e / (e + 2), e = exp(2x) - 1: a quotient of polynomials in x would round too often where tanh is nearly 1.
+
+    One part of log(2) will do: where n is large, e hardly matters.
+    """
+    form = FORMATS[b.dtype]
+    x = at_most(b, form.certain / 2, at_least(b, -form.certain / 2, x))
+    r, bits = reduced(b, x, 2.0, form.bias, (LN2,))
+    scale = b.to_reals(shifted(b, "left", bits, form.mantissa))
+    p = polynomial(b, scaled(EXP_LESS_ONE[b.dtype].above, 2.0, first=1), r)
+    # scale * r * p - (1 - scale), in this order: -0 stays -0
+    e = multiply_add(b, b.fmul(scale, r), p, b.ir.fneg(b.fsub(b.splat(1.0), scale)))
+    return b.fdiv(e, b.fadd(e, b.splat(2.0)))
 
 
 def log_of_one_plus(b: Builder, f: IR) -> IR:
-    """log(1 + f), f from -0.29 to 1."""
+    """log(1 + f), f from -0.29 to 1: f less a part that is small beside it, so that its rounding matters little."""
     fit = LOG[b.dtype]
-    return b.fdiv(b.fmul(f, polynomial(b, fit.above, f)), polynomial(b, fit.below, f))
+    quotient = b.fdiv(polynomial(b, fit.above, f), polynomial(b, fit.below, f))
+    return multiply_add(b, b.ir.fneg(b.fmul(f, f)), quotient, f)
 
 
 def log(b: Builder, x: IR) -> IR:

@@ -1,0 +1,280 @@
+"""The compiled engine: kernels derived from a cell's equations, forwards and backwards, on the CPU.
+
+To torch it is one operator a layer and direction, `unrolled::recurrence`, with a backward of its own. Second
+derivatives come from the eager engine: a backward pass that is itself to be differentiated runs the cell there again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrolled.cells.cell import Cell
+from unrolled.recurrence import eager
+from unrolled.recurrence.layout import Layout
+from unrolled.recurrence.native import DTYPES, Call, Kernels, run_backward, run_forward
+from unrolled.recurrence.plan import Form
+from unrolled.recurrence.program import Program
+from unrolled.recurrence.request import Answer, Direction, Request
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """What a key stands for: one cell's equations and the place of its parameters."""
+
+    cell: Cell
+    program: Program
+    layout: Layout
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Everything that can be observed: gates and named values, then states."""
+        return (*self.program.observed, *self.program.states)
+
+
+_keys: dict[tuple[int, int], str] = {}
+_recurrences: dict[str, Recurrence] = {}
+_kernels: dict[tuple[Any, ...], Kernels] = {}
+
+
+def key_of(request: Request) -> str:
+    """A name for a request's equations and layout; torch's operators take no other objects than numbers and texts."""
+    identity = id(request.program), id(request.layout)
+    if identity not in _keys:
+        text = repr((request.program, request.layout))
+        key = f"{request.cell.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        _recurrences.setdefault(key, Recurrence(request.cell, request.program, request.layout))
+        # the key lives as long as the two objects whose identity it is found by
+        _recurrences[f"{key}-{len(_keys)}"] = Recurrence(request.cell, request.program, request.layout)
+        _keys[identity] = key
+    return _keys[identity]
+
+
+def kernels_of(key: str, dtype: torch.dtype, *options: Any) -> Kernels:
+    """The kernels of a form; `options` are saving, observing, masked, zoneout, projected."""
+    found = _kernels.get((key, dtype, options))
+    if found is None:
+        saving, observing, masked, zoneout, projected = options
+        recurrence = _recurrences[key]
+        seen = recurrence.seen if observing else ()
+        form = Form(recurrence.program, recurrence.layout, DTYPES[dtype], saving, seen, masked, zoneout, projected)
+        found = _kernels.setdefault((key, dtype, options), Kernels(form))
+    return found
+
+
+# -- the engine
+
+
+def refuses(request: Request) -> str | None:
+    """Why this engine cannot run the request, or None if it can."""
+    tensors = [request.x, *(value for way in request.directions for value in (*way.parameters.values(), *way.states))]
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        return "compiled kernels run on the CPU"
+    kinds = {tensor.dtype for tensor in tensors[1:]}
+    if len(kinds) > 1 or kinds.isdisjoint(DTYPES):
+        return f"compiled kernels compute in float32 or float64, not {', '.join(sorted(map(str, kinds)))}"
+    x = request.x
+    if x.is_floating_point() and x.dtype not in kinds and not torch.is_autocast_enabled("cpu"):
+        return f"x is {x.dtype}, and the weights are {kinds.pop()}"
+    if not x.shape[1]:
+        return "the batch is empty"
+    return None
+
+
+def run(request: Request) -> Answer:
+    """Run one layer."""
+    x, answer_type = _input(request), _output_type(request)
+    ways = [_run_direction(request, direction, x) for direction in request.directions]
+    states = len(request.program.states)
+    outputs = [way[0] for way in ways]
+    output = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+    names = (*request.program.observed, *request.program.states)
+    seen = tuple(dict(zip(names, way[1 + states :], strict=False)) for way in ways) if request.observe else ()
+    return Answer(output.to(answer_type), tuple(tuple(way[1 : 1 + states]) for way in ways), seen)
+
+
+def _input(request: Request) -> Tensor:
+    """x as kernels take it: numbers of the states' type, or ids of one-hot vectors."""
+    x, dtype = request.x, request.directions[0].states[0].dtype
+    if x.is_floating_point():
+        return x.to(dtype)
+    if not request.program.pointwise_input:
+        return x
+    inputs = request.directions[0].states[0].shape[-1]
+    return functional.one_hot(x.clamp(min=0), inputs).to(dtype) * (x >= 0).unsqueeze(-1)
+
+
+def _output_type(request: Request) -> torch.dtype:
+    dtype = request.directions[0].states[0].dtype
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") and dtype == torch.float32 else dtype
+
+
+def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Tensor]:
+    parameters = [direction.parameters[name] for name in request.layout.parameters]
+    states, lengths = list(direction.states), request.lengths
+    key = key_of(request)
+    checkpoint = steps_between(request)
+    rest = (direction.mask, direction.keep, lengths, direction.reverse, request.observe)
+    needs = torch.is_grad_enabled() and any(value.requires_grad for value in (x, *parameters, *states))
+    if not needs and type(x) is Tensor and not _is_traced():
+        return _forward(key, x, parameters, states, *rest, False, 0)
+    results: list[Tensor] = recurrence(key, x, parameters, states, *rest, needs, checkpoint if needs else 0)
+    return results
+
+
+def steps_between(request: Request) -> int:
+    """How many timesteps lie between kept states: 0 keeps all; asked for without a number, the root of T."""
+    wanted, steps = request.checkpoint, request.x.shape[0]
+    return max(1, round(math.sqrt(steps))) if wanted is True else int(wanted)
+
+
+def _is_traced() -> bool:
+    """Whether torch records operators now instead of only running them: torch.compile, functorch."""
+    return torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+
+
+# -- the operator
+
+
+def _call(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int,
+) -> Call:  # fmt: skip
+    names = _recurrences[key].layout.parameters
+    options = (observe, mask is not None, keep is not None, not x.is_floating_point())
+    kernels = {saving: kernels_of(key, states[0].dtype, saving, *options) for saving in (False, True)}
+    contiguous = {name: value.detach().contiguous() for name, value in zip(names, parameters, strict=True)}
+    return Call(kernels, x.detach(), contiguous, tuple(states), mask, keep, lengths, reverse, checkpoint)
+
+
+def _forward(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, saving: bool, checkpoint: int,
+) -> list[Tensor]:  # fmt: skip
+    return run_forward(_call(key, x, parameters, states, mask, keep, lengths, reverse, observe, checkpoint), saving)
+
+
+@torch.library.custom_op("unrolled::recurrence", mutates_args=(), device_types="cpu")
+def recurrence(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, saving: bool, checkpoint: int,
+) -> list[Tensor]:  # fmt: skip
+    """One direction of a layer over whole sequences.
+
+    Returns the output (T, B, H), the final states (B, H), if observing every gate and state (T, B, H), and if saving,
+    what the backward pass needs: one tensor of no meaning to others.
+    """
+    return _forward(key, x, parameters, states, mask, keep, lengths, reverse, observe, saving, checkpoint)
+
+
+@recurrence.register_fake
+def _(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, saving: bool, checkpoint: int,
+) -> list[Tensor]:  # fmt: skip
+    steps, batch, hidden = x.shape[0], x.shape[1], states[0].shape[-1]
+    seen = len(_recurrences[key].seen) if observe else 0
+    results = [x.new_empty((steps, batch, hidden), dtype=states[0].dtype)]
+    results += [state.new_empty((batch, hidden)) for state in states]
+    results += [torch.empty_like(results[0]) for _ in range(seen)]
+    if saving and checkpoint:
+        parts = -(-steps // checkpoint)
+        results.append(states[0].new_empty((parts * len(states), batch, hidden)))
+    elif saving:
+        kinds = (True, observe, mask is not None, keep is not None, not x.is_floating_point())
+        kernels = kernels_of(key, states[0].dtype, *kinds)
+        results.append(states[0].new_empty(kernels.arena_size(steps, batch, hidden)))
+    return results
+
+
+@torch.library.custom_op("unrolled::recurrence_backward", mutates_args=(), device_types="cpu")
+def recurrence_backward(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int, kept: Tensor,
+    gradients: Sequence[Tensor], want_x: bool, want_weights: bool,
+) -> list[Tensor]:  # fmt: skip
+    """The gradient of x (if wanted), the parameters (if wanted) and the initial states."""
+    call = _call(key, x, parameters, states, mask, keep, lengths, reverse, observe, checkpoint)
+    count = len(states)
+    dy, dfinals, dseen = gradients[0], gradients[1 : 1 + count], gradients[1 + count :]
+    found = run_backward(call, dy, dfinals, dseen, kept, want_x, want_weights)
+    x_part = [found.x if found.x is not None else torch.zeros_like(x)] if want_x else []
+    return [*x_part, *found.parameters.values(), *found.states]
+
+
+@recurrence_backward.register_fake
+def _(
+    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
+    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int, kept: Tensor,
+    gradients: Sequence[Tensor], want_x: bool, want_weights: bool,
+) -> list[Tensor]:  # fmt: skip
+    x_part = [x.new_empty(x.shape)] if want_x else []
+    found = [value.new_empty(value.shape) for value in parameters] if want_weights else []
+    return [*x_part, *found, *(state.new_empty(state.shape) for state in states)]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    key, x, parameters, states, mask, keep, lengths, reverse, observe, _, checkpoint = inputs
+    kept = output[-1]
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(kept)
+    ctx.save_for_backward(x, *parameters, *states, mask, keep, lengths, kept)
+    ctx.counts = len(parameters), len(states)
+    ctx.options = key, reverse, observe, checkpoint
+    ctx.shape = output[0].shape
+
+
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    key, reverse, observe, checkpoint = ctx.options
+    weights, count = ctx.counts
+    x, *saved = ctx.saved_tensors
+    parameters, states = saved[:weights], saved[weights : weights + count]
+    mask, keep, lengths, kept = saved[weights + count :]
+    given = [
+        _zeros(states[0], (states[0].shape if 1 <= place <= count else ctx.shape)) if value is None else value
+        for place, value in enumerate(gradients[:-1])
+    ]
+    want_x = x.requires_grad
+    want_weights = any(value.requires_grad for value in parameters)
+    rest = (mask, keep, lengths, reverse, observe)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        found = _eager_gradients(key, x, parameters, states, *rest, given)
+    else:
+        found = recurrence_backward(key, x, parameters, states, *rest, checkpoint, kept, given, want_x, want_weights)
+        dx = [found.pop(0)] if want_x else [None]
+        dweights = [found.pop(0) for _ in parameters] if want_weights else [None] * weights
+        found = [*dx, *dweights, *found]
+    return None, found[0], found[1 : 1 + weights], found[1 + weights :], *[None] * 7
+
+
+def _zeros(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Zeros that take the memory of one vector."""
+    return like.new_zeros(shape[-1]).expand(shape)
+
+
+def _eager_gradients(
+    key: str, x: Tensor, parameters: list[Tensor], states: list[Tensor], mask: Tensor | None, keep: Tensor | None,
+    lengths: Tensor | None, reverse: bool, observe: bool, gradients: list[Tensor],
+) -> list[Tensor | None]:  # fmt: skip
+    """The gradients as the eager engine finds them: they can be differentiated again."""
+    known = _recurrences[key]
+    named = dict(zip(known.layout.parameters, parameters, strict=True))
+    direction = Direction(named, tuple(states), reverse, mask, keep)
+    answer = eager.run(Request(known.cell, known.program, known.layout, x, (direction,), lengths, observe))
+    seen = [answer.seen[0][name] for name in known.seen] if observe else []
+    pairs = zip([answer.output, *answer.states[0], *seen], gradients, strict=True)
+    outputs, given = zip(*((value, gradient) for value, gradient in pairs if value.requires_grad), strict=True)
+    inputs = [x, *parameters, *states]
+    wanted = [value for value in inputs if value.requires_grad]
+    found = iter(torch.autograd.grad(outputs, wanted, given, create_graph=True, allow_unused=True))
+    return [next(found) if value.requires_grad else None for value in inputs]
+
+
+recurrence.register_autograd(_backward, setup_context=_setup)

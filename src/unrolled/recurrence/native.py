@@ -1,0 +1,406 @@
+"""Tensors come in, kernels run over them, tensors go out: one direction of a layer, forwards and backwards.
+
+What a kernel works in is cut from one piece of memory, the arena. What the gradient needs of it (the states of every
+timestep and the gates) is kept and handed to the backward pass. With checkpoints only the states before every k-th
+timestep are kept; the rest is computed again, part by part, from the last to the first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unrolled.recurrence import openmp
+from unrolled.recurrence.kernels import backward, forward, machine, outer
+from unrolled.recurrence.kernels.frame import masked_names
+from unrolled.recurrence.kernels.target import host
+from unrolled.recurrence.plan import Form
+from unrolled.recurrence.schedule import Schedule, even_places, schedule_of
+
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+PROJECTED_ROWS = 256
+"""Rows of x (timesteps × batch) that are multiplied by the weights at once: their products stay in the cache."""
+
+HOISTED_BATCH = 4
+"""Up to this batch, x is multiplied ahead of the loop, so that the weights are read once for many timesteps."""
+
+SHARED_WORK = 40_000
+"""Multiplications in a level of a timestep from which a barrier between threads is worth its time."""
+
+_compiling = threading.RLock()
+
+
+class Kernels:
+    """The kernels of one form, compiled when first needed and kept."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.lanes = host().lanes(form.dtype)
+        self.states = range(len(form.program.states))
+        self.own = tuple(value for value in form.operands if value >= form.program.first)
+
+    @cached_property
+    def forward(self) -> machine.Kernel:
+        with _compiling:
+            return forward.compiled(self.form)
+
+    @cached_property
+    def backward(self) -> machine.Kernel:
+        with _compiling:
+            return backward.compiled(self.form)
+
+    def padded(self, hidden: int) -> int:
+        """The hidden size, rounded up to whole vectors."""
+        return -(-hidden // self.lanes) * self.lanes
+
+    def history(self, steps: int, batch: int, padded: int) -> dict[str, int]:
+        """The buffers of states and of what is kept, and how many numbers each has."""
+        form, plane = self.form, batch * padded
+        slots = (steps + 1 if form.saving else 2) * plane
+        sizes = {f"state_{state}": slots for state in self.states}
+        sizes |= dict.fromkeys(masked_names(form), slots)
+        sizes |= {f"inner_{value}": (steps if form.saving else 1) * plane for value in self.own}
+        return sizes | {"saved": steps * plane * len(form.saved) if form.saving else 0}
+
+    def arena_size(self, steps: int, batch: int, hidden: int) -> int:
+        """How many numbers the buffers of `history` have together."""
+        return sum(_rounded(size) for size in self.history(steps, batch, self.padded(hidden)).values())
+
+
+def _rounded(size: int) -> int:
+    """A size in numbers, rounded up so that the next buffer begins at a multiple of 64 bytes."""
+    return -(-size // 16) * 16
+
+
+def _addresses(arena: Tensor, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Where each buffer of an arena begins."""
+    place, found = arena.data_ptr(), {}
+    for name, size in sizes.items():
+        found[name] = place
+        place += _rounded(size) * arena.element_size()
+    return found
+
+
+def _arena(like: Tensor, sizes: Mapping[str, int]) -> Tensor:
+    return like.new_empty(sum(_rounded(size) for size in sizes.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One direction of a layer, to be run.
+
+    Attributes:
+        form: how: what the kernels are compiled for, apart from whether they save.
+        kernels: by whether they save, the kernels.
+        x: (T, B, I) vectors, or (T, B) ids.
+        parameters: contiguous tensors, by the layout's names.
+        states: the initial states, (B, H) each, in the user's order.
+        mask, keep, lengths, reverse: see `Direction` and `Request`.
+        checkpoint: how many timesteps lie between kept states; 0 keeps everything.
+    """
+
+    kernels: Mapping[bool, Kernels]
+    x: Tensor
+    parameters: Mapping[str, Tensor]
+    states: tuple[Tensor, ...]
+    mask: Tensor | None
+    keep: Tensor | None
+    lengths: Tensor | None
+    reverse: bool
+    checkpoint: int = 0
+
+    @property
+    def form(self) -> Form:
+        return self.kernels[False].form
+
+    @cached_property
+    def steps(self) -> int:
+        return self.x.shape[0]
+
+    @cached_property
+    def batch(self) -> int:
+        return self.x.shape[1]
+
+    @cached_property
+    def hidden(self) -> int:
+        return self.states[0].shape[-1]
+
+    @cached_property
+    def inputs(self) -> int:
+        return self.parameters["weight_ih"].shape[1] if self.form.projected else self.x.shape[-1]
+
+    @cached_property
+    def padded(self) -> int:
+        return self.kernels[False].padded(self.hidden)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return schedule_of(self.steps, self.batch, self.lengths, self.reverse)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """What the kernel reads x from: x itself, or for ids the weights' columns as rows, and a row of zeros."""
+        if not self.form.projected:
+            return self.x if self.x.stride(-1) == 1 or self.x.shape[-1] == 1 else self.x.contiguous()
+        columns = self.parameters["weight_ih"].t()
+        return torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
+
+    def ids(self, schedule: Schedule) -> Tensor:
+        """(N,) the id of every entry; that of the row of zeros for -1."""
+        ids = self.x[schedule.time, schedule.row]
+        return torch.where(ids < 0, self.inputs, ids)
+
+    def x_places(self, schedule: Schedule) -> Tensor:
+        if self.form.projected:
+            return self.ids(schedule) * self.vectors.shape[1]
+        return self.places(schedule, self.vectors)
+
+    def places(self, schedule: Schedule, value: Tensor) -> Tensor:
+        """Where every entry's vector begins in a tensor (T, B, ...)."""
+        if schedule is self.schedule and self.lengths is None:
+            return even_places(self.steps, self.batch, self.reverse, value.stride(0), value.stride(1))
+        return schedule.places(value.stride(0), value.stride(1))
+
+    @cached_property
+    def sorted_mask(self) -> Tensor | None:
+        return None if self.mask is None else self.schedule.sorted(self.mask)
+
+    @cached_property
+    def whole_keep(self) -> Tensor | None:
+        return None if self.keep is None else self.keep.contiguous()
+
+    @cached_property
+    def threads(self) -> int:
+        """As many as torch has, or 1 where a timestep's work is less than what a barrier costs."""
+        work = self.batch * self.hidden * self.hidden * len(self.form.affines)
+        return openmp.threads_for() if work >= SHARED_WORK and self.padded > self.kernels[False].lanes else 1
+
+    def common(self, schedule: Schedule, rows: Tensor, x_places: Tensor) -> dict[str, int]:
+        """The arguments that both kernels take."""
+        values = {
+            "steps": schedule.steps, "batch": self.batch, "hidden": self.hidden, "inputs": self.inputs, "pack": 1,
+            "counts": schedule.counts.data_ptr(), "first": schedule.first.data_ptr(),
+            "entry": schedule.entry.data_ptr(), "exit": schedule.exit.data_ptr(), "rows": rows.data_ptr(),
+            "x": self.vectors.data_ptr(), "xrows": x_places.data_ptr(),
+            "mask": 0 if self.sorted_mask is None else self.sorted_mask.data_ptr(),
+            "keep": 0 if self.whole_keep is None else self.whole_keep.data_ptr(),
+        }  # fmt: skip
+        return values | {f"parameter_{name}": value.data_ptr() for name, value in self.parameters.items()}
+
+    def parts(self) -> list[Schedule]:
+        """The schedules that are run one after the other: one, or with checkpoints several."""
+        if not self.checkpoint:
+            return [self.schedule]
+        starts = range(0, self.steps, self.checkpoint)
+        return [self.schedule.part(start, min(start + self.checkpoint, self.steps)) for start in starts]
+
+
+# -- forwards
+
+
+def run_forward(call: Call, saving: bool) -> list[Tensor]:
+    """The output (T, B, H), the final states, what is observed (T, B, H) each, and if saving, what the gradient needs."""
+    schedule, like = call.schedule, call.states[0]
+    shape = (call.steps, call.batch, call.hidden)
+    y = like.new_zeros(shape) if schedule.ragged else like.new_empty(shape)
+    seen = like.new_empty(call.steps, call.batch, len(call.form.seen), call.padded)
+    states = tuple(schedule.sorted(state) for state in call.states)
+    whole = not (saving and call.checkpoint)
+    kept = []
+    place = 0
+    for part in [schedule] if whole else call.parts():
+        kept += [] if whole else list(states)
+        states, arena = _forward_part(call, part, states, saving and whole, y, seen[place : place + part.steps])
+        place += part.steps
+    finals = [schedule.restored(state) for state in states]
+    observed = [_observed(call, seen[:, :, number, : call.hidden]) for number in range(len(call.form.seen))]
+    keeping = [arena if whole else torch.stack(kept)] if saving else []
+    return [y, *finals, *observed, *keeping]
+
+
+def _observed(call: Call, values: Tensor) -> Tensor:
+    """(T, B, H) from the order of running to the user's, zero past each sequence's end."""
+    schedule = call.schedule
+    if not schedule.ragged and not call.reverse:
+        return values.contiguous()
+    result = values.new_zeros(values.shape)
+    result[schedule.time, schedule.row] = values.flatten(0, 1)[schedule.inner]
+    return result
+
+
+def _forward_part(
+    call: Call, schedule: Schedule, states: Sequence[Tensor], saving: bool, y: Tensor | None, seen: Tensor
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Run some timesteps; `y` None: outputs are there already. Returns the states after them, and the arena."""
+    kernels, like = call.kernels[saving], states[0]
+    form, lanes, padded, batch = kernels.form, kernels.lanes, call.padded, call.batch
+    rows = call.places(schedule, _strided(batch))
+    x_places = call.x_places(schedule)
+    history = kernels.history(schedule.steps, batch, padded)
+    arena = _arena(like, history)
+    packs = forward.packs(form)
+    chunk = max(1, min(schedule.steps, PROJECTED_ROWS // max(batch, 1)))
+    hoisted = form.projected or batch <= HOISTED_BATCH
+    sizes = {
+        "bias": padded * max(1, len(form.affines)),
+        "xbuffer": padded * chunk * batch * len(form.on_input) if hoisted else 0,
+        "between": batch * padded * len(form.forward.crossing),
+        "nowhere": padded,
+        **{packed.name: packed.size(call.hidden, _depth(call, packed.operand), lanes) for packed in packs},
+    }
+    work = _arena(like, sizes)
+    finals = tuple(torch.empty_like(state) for state in states)
+    arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
+    arguments |= {"chunk": chunk, "hoist": int(hoisted), "seen": seen.data_ptr()}
+    arguments |= (
+        {"y_stride": 0, "y": arguments["nowhere"]} if y is None else {"y_stride": call.hidden, "y": y.data_ptr()}
+    )
+    arguments |= {f"init_{number}": state.data_ptr() for number, state in enumerate(states)}
+    arguments |= {f"final_{number}": state.data_ptr() for number, state in enumerate(finals)}
+    kernels.forward(arguments, call.threads)
+    return finals, arena
+
+
+def _depth(call: Call, operand: int) -> int:
+    return call.inputs if operand == 0 else call.hidden
+
+
+def _strided(batch: int) -> Tensor:
+    """A tensor (T, B) whose places are the numbers of rows."""
+    return torch.empty(0).as_strided((0, batch), (batch, 1))
+
+
+# -- backwards
+
+
+@dataclass
+class Gradients:
+    """What the backward pass finds.
+
+    Attributes:
+        x: (T, B, I), or None.
+        parameters: by name; each like the parameter.
+        states: of the initial states, (B, H) each.
+    """
+
+    x: Tensor | None
+    parameters: dict[str, Tensor]
+    states: tuple[Tensor, ...]
+
+
+def run_backward(
+    call: Call,
+    dy: Tensor,
+    dfinals: Sequence[Tensor],
+    dseen: Sequence[Tensor],
+    kept: Tensor,
+    want_x: bool,
+    want_weights: bool,
+) -> Gradients:
+    """The gradient of everything, from that of the output (T, B, H), the final states and what was observed."""
+    schedule, form = call.schedule, call.kernels[True].form
+    want_x = want_x and not form.projected
+    dx = None
+    if want_x or form.adjoint.x is not None:
+        dx = call.states[0].new_zeros((call.steps, call.batch, call.inputs))
+    found = Gradients(
+        dx,
+        {name: torch.zeros_like(value) for name, value in call.parameters.items()} if want_weights else {},
+        tuple(schedule.sorted(value) for value in dfinals),
+    )
+    dy = dy if dy.stride(-1) == 1 or call.hidden == 1 else dy.contiguous()
+    dseen = [value.contiguous() for value in dseen]
+    if not call.checkpoint:
+        _backward_part(call, schedule, kept, dy, dseen, found, want_x)
+    else:
+        parts = call.parts()
+        boundaries = kept.unflatten(0, (len(parts), len(call.states)))
+        for number in reversed(range(len(parts))):
+            part = parts[number]
+            seen = dy.new_empty(part.steps, call.batch, len(form.seen), call.padded)
+            _, arena = _forward_part(call, part, boundaries[number].unbind(0), True, None, seen)
+            _backward_part(call, part, arena, dy, dseen, found, want_x)
+    found.states = tuple(schedule.restored(value) for value in found.states)
+    return found
+
+
+def _backward_part(
+    call: Call, schedule: Schedule, arena: Tensor, dy: Tensor, dseen: Sequence[Tensor], found: Gradients, want_x: bool
+) -> None:
+    """Go back through some timesteps: adds to the gradients of x and weights, replaces those of the states."""
+    kernels, like = call.kernels[True], call.states[0]
+    form, lanes, padded, batch = kernels.form, kernels.lanes, call.padded, call.batch
+    rows, x_places = call.places(schedule, _strided(batch)), call.x_places(schedule)
+    dy_places = call.places(schedule, dy)
+    planes, sums = len(form.delta_of()), backward.sums_of(form)
+    want_weights, threads = bool(found.parameters), call.threads
+    stride = _rounded(outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes)) if want_weights else 0
+    sizes = {
+        "sums": padded * len(sums),
+        "between": batch * padded * len(form.backward.crossing),
+        "scratch": threads * stride,
+        **{f"carry_{state}": 2 * batch * padded for state in kernels.states},
+        **{
+            packed.name: packed.size(_depth(call, packed.operand), call.hidden, lanes)
+            for packed in backward.packs(form)
+        },
+    }
+    work = _arena(like, sizes)
+    delta = like.new_empty(schedule.steps, batch, planes, padded)
+    dinit = tuple(torch.empty_like(value) for value in found.states)
+    history = kernels.history(schedule.steps, batch, padded)
+    arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
+    arguments |= {
+        "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
+        "dy": dy.data_ptr(), "dyrows": dy_places.data_ptr(), "delta": delta.data_ptr(), "scratch_stride": stride,
+        "dx": 0 if found.x is None else found.x.data_ptr(), "want_dx": int(want_x), "want_weights": int(want_weights),
+    }  # fmt: skip
+    arguments |= {
+        f"gradient_{name}": found.parameters[name].data_ptr() if name in found.parameters else 0
+        for name in ("weight_ih", "weight_hh")
+    }
+    arguments |= {f"dinit_{number}": value.data_ptr() for number, value in enumerate(dinit)}
+    arguments |= {f"dfinal_{number}": value.data_ptr() for number, value in enumerate(found.states)}
+    arguments |= {f"dseen_{number}": value.data_ptr() for number, value in enumerate(dseen)}
+    kernels.backward(arguments, threads)
+    found.states = dinit
+    if want_weights:
+        offset = (arguments["sums"] - work.data_ptr()) // work.element_size()
+        totals = work[offset : offset + padded * len(sums)].view(len(sums), padded)[:, : call.hidden]
+        _add_sums(form, found.parameters, totals)
+        if form.projected:
+            _add_columns(call, schedule, delta, found.parameters["weight_ih"])
+
+
+def _add_sums(form: Form, parameters: Mapping[str, Tensor], totals: Tensor) -> None:
+    """The gradients of biases and vectors."""
+    keys = [
+        (form.program.instruction(number).name, entry)
+        for number in form.biased
+        if number in form.delta_of()
+        for entry in ("bias",)
+    ]  # type: ignore[union-attr]
+    keys += [key for key in form.vectors if key in form.adjoint.vectors]
+    for (gate, entry), total in zip(keys, totals, strict=True):
+        for name in (entry, "bias_hidden") if entry == "bias" else (entry,):
+            block = form.layout.find(gate, name)
+            if block is not None:
+                block.rows(parameters[block.parameter]).add_(total)
+
+
+def _add_columns(call: Call, schedule: Schedule, delta: Tensor, gradient: Tensor) -> None:
+    """The gradient of the weights on one-hot vectors: δ of every timestep, added to the column of its symbol."""
+    form = call.kernels[True].form
+    planes = form.delta_of()
+    lines = delta.flatten(0, 1)[schedule.inner]
+    none = lines.new_zeros(lines.shape[0], call.hidden)
+    columns = [lines[:, planes[affine], : call.hidden] if affine in planes else none for affine in form.on_input]
+    ids = call.ids(schedule)
+    summed = torch.ops.aten.embedding_dense_backward(torch.cat(columns, 1), ids, call.inputs + 1, -1, False)
+    gradient.add_(summed[: call.inputs].t())
