@@ -137,9 +137,10 @@ def _in_shell(words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_recipe_keys_are_up_to_date() -> None:
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").glob("write_*.py")), ids=lambda script: script.stem)
+def test_what_is_written_from_the_code_is_up_to_date(script: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "write_recipe_keys.py"), "--check"],
+        [sys.executable, str(script), "--check"],
         capture_output=True,
         text=True,
         check=False,

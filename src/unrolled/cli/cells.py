@@ -1,4 +1,4 @@
-"""`unrolled cells`: the recurrences there are, and one of them in full."""
+"""`unrolled cells`: the recurrences there are, and one of them in full, with its gradient or as LaTeX."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +11,15 @@ from unrolled.errors import UserError
 if TYPE_CHECKING:
     from unrolled.cells import Cell
     from unrolled.nn import Recurrent
+    from unrolled.recurrence.program import Program
 
-EXAMPLES = ("unrolled cells", "unrolled cells gru", "unrolled cells lstm-peephole --json")
+EXAMPLES = (
+    "unrolled cells",
+    "unrolled cells gru",
+    "unrolled cells lstm --gradient",
+    "unrolled cells gru --gradient --latex",
+    "unrolled cells lstm-peephole --json",
+)
 SIZES = (64, 128)
 """Input and hidden size of the layer whose parameters are shown."""
 
@@ -31,16 +38,24 @@ CLASSES = {
 def cells(
     common: Common,
     name: Annotated[str, typer.Argument(help="A cell, or FILE.py:name for one of your own (this runs the file).")] = "",
+    gradient: Annotated[
+        bool, typer.Option("--gradient", help="Its backpropagation through time, derived from the equations.")
+    ] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="The equations, or with --gradient that, as LaTeX.")] = False,
 ) -> None:
     """The recurrent cells: their equations, gates, states, parameters, and the engines that can run them."""
     common.prepare()
     from unrolled.cells import CELLS
 
+    if (gradient or latex) and not name:
+        raise UserError("--gradient and --latex show one cell: say which, as in `unrolled cells lstm --gradient`")
     found = [about(cell) for cell in ([cell_of(name)] if name else CELLS.values())]
     if common.json:
         say_json(found[0] if name else found)
+    elif gradient:
+        print(gradient_of(found[0], latex=latex))
     elif name:
-        print(in_full(found[0]))
+        print(found[0]["latex"]["equations"] if latex else in_full(found[0]))
     else:
         columns = ("name", "class", "gates", "states", "engines")
         rows = [[_listed(cell[column]) for column in columns] for cell in found]
@@ -84,12 +99,29 @@ def about(cell: "Cell") -> dict[str, Any]:
         "states": list(cell.states),
         "engines": engines_of(cell),
         "reason": beyond_operators(layer._program) or "",
-        "equations": cell.equations,
+        **formulas_of(cell, layer._program),
         "input_size": layer.input_size,
         "hidden_size": layer.hidden_size,
         "parameters": {name: list(value.shape) for name, value in layer.named_parameters()},
         "source": source.strip(),
     }
+
+
+def formulas_of(cell: "Cell", program: "Program") -> dict[str, Any]:
+    """A cell's equations, as its docstring has them or else derived; its gradient, null for what cannot be derived."""
+    from unrolled.recurrence import formulas
+
+    told = cell.equations if " = " in cell.equations else ""
+    equations = formulas.equations(program)
+    facts: dict[str, Any] = {"equations": told or formulas.text_of(equations), "gradient": None}
+    if program.opaque:
+        return {**facts, "latex": {"equations": formulas.latex_of(equations), "gradient": None}}
+    derived = formulas.derive(program)
+    parts = {name: getattr(derived, name) for name in ("equations", "recurrence", "sums")}
+    texts = {name: formulas.text_of(part) for name, part in parts.items()}
+    latex = {name: formulas.latex_of(part) for name, part in parts.items()}
+    facts["gradient"] = {**texts, "reading": derived.reading}
+    return {**facts, "latex": {"equations": formulas.latex_of(equations), "gradient": latex}}
 
 
 def class_of(name: str) -> str:
@@ -130,12 +162,31 @@ def in_full(cell: dict[str, Any]) -> str:
     facts += [["because", cell["reason"]]] if cell["reason"] else []
     parts = [
         cell["name"],
-        _indented(cell["equations"] or "(its step has no docstring with the equations)"),
+        _indented(cell["equations"]),
         table(facts),
         f"parameters of one layer, input size {cell['input_size']}, hidden size {cell['hidden_size']}\n"
         + _indented(table(rows)),
     ]
     return "\n\n".join([*parts, cell["source"]] if cell["source"] else parts)
+
+
+def gradient_of(cell: dict[str, Any], *, latex: bool) -> str:
+    """One cell's backpropagation through time as people read it, or as LaTeX."""
+    text = cell["gradient"]
+    if text is None:
+        raise UserError(f"no gradient can be derived for the cell {cell['name']}: {cell['reason']}")
+    if latex:
+        parts = cell["latex"]["gradient"]
+        return "\n\n".join(parts[name] for name in ("equations", "recurrence", "sums"))
+    return "\n\n".join(
+        [
+            cell["name"],
+            _indented(text["equations"]),
+            "backpropagation through time, for t = T, ..., 1\n" + _indented(text["recurrence"]),
+            "then the gradients of the parameters and of the input\n" + _indented(text["sums"]),
+            text["reading"],
+        ]
+    )
 
 
 def _listed(value: Any) -> str:

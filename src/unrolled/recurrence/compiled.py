@@ -161,21 +161,30 @@ def _forward(
     return run_forward(_call(key, x, parameters, states, mask, keep, lengths, reverse, observe, checkpoint), saving)
 
 
-@torch.library.custom_op("unrolled::recurrence", mutates_args=(), device_types="cpu")
-def recurrence(
-    key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
-    keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, saving: bool, checkpoint: int,
-) -> list[Tensor]:  # fmt: skip
-    """One direction of a layer over whole sequences.
+# Not torch.library.custom_op: its first call imports torch's compiler, which takes longer than compiling our kernels.
+_library: Any = torch.library.Library("unrolled", "DEF")  # type: ignore[no-untyped-call]
+_INPUTS = (
+    "str key, Tensor x, Tensor[] parameters, Tensor[] states, Tensor? mask, Tensor? keep, Tensor? lengths, "
+    "bool reverse, bool observe"
+)
+_library.define(f"recurrence({_INPUTS}, bool saving, int checkpoint) -> Tensor[]")
+_library.define(
+    f"recurrence_backward({_INPUTS}, int checkpoint, Tensor kept, Tensor[] gradients, bool want_x, bool want_weights)"
+    " -> Tensor[]"
+)
+recurrence = torch.ops.unrolled.recurrence.default
+"""One direction of a layer over whole sequences.
 
-    Returns the output (T, B, H), the final states (B, H), if observing every gate and state (T, B, H), and if saving,
-    what the backward pass needs: one tensor of no meaning to others.
-    """
-    return _forward(key, x, parameters, states, mask, keep, lengths, reverse, observe, saving, checkpoint)
+Returns the output (T, B, H), the final states (B, H), if observing every gate and state (T, B, H), and if saving, what
+the backward pass needs: one tensor of no meaning to others.
+"""
+recurrence_backward = torch.ops.unrolled.recurrence_backward.default
+"""The gradient of x (if wanted), the parameters (if wanted) and the initial states."""
+
+_library.impl("recurrence", _forward, "CPU")
 
 
-@recurrence.register_fake
-def _(
+def _fake(
     key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
     keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, saving: bool, checkpoint: int,
 ) -> list[Tensor]:  # fmt: skip
@@ -194,13 +203,11 @@ def _(
     return results
 
 
-@torch.library.custom_op("unrolled::recurrence_backward", mutates_args=(), device_types="cpu")
-def recurrence_backward(
+def _run_backward(
     key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
     keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int, kept: Tensor,
     gradients: Sequence[Tensor], want_x: bool, want_weights: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """The gradient of x (if wanted), the parameters (if wanted) and the initial states."""
     call = _call(key, x, parameters, states, mask, keep, lengths, reverse, observe, checkpoint)
     count = len(states)
     dy, dfinals, dseen = gradients[0], gradients[1 : 1 + count], gradients[1 + count :]
@@ -209,8 +216,10 @@ def recurrence_backward(
     return [*x_part, *found.parameters.values(), *found.states]
 
 
-@recurrence_backward.register_fake
-def _(
+_library.impl("recurrence_backward", _run_backward, "CPU")
+
+
+def _fake_backward(
     key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
     keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int, kept: Tensor,
     gradients: Sequence[Tensor], want_x: bool, want_weights: bool,
@@ -277,4 +286,6 @@ def _eager_gradients(
     return [next(found) if value.requires_grad else None for value in inputs]
 
 
-recurrence.register_autograd(_backward, setup_context=_setup)
+torch.library.register_fake("unrolled::recurrence", _fake, lib=_library)
+torch.library.register_fake("unrolled::recurrence_backward", _fake_backward, lib=_library)
+torch.library.register_autograd("unrolled::recurrence", _backward, setup_context=_setup, lib=_library)

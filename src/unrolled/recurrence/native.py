@@ -205,7 +205,7 @@ class Call:
 
 
 def run_forward(call: Call, saving: bool) -> list[Tensor]:
-    """The output (T, B, H), the final states, what is observed (T, B, H) each, and if saving, what the gradient needs."""
+    """The output (T, B, H), final states, what is observed (T, B, H) each, and if saving, what the gradient needs."""
     schedule, like = call.schedule, call.states[0]
     shape = (call.steps, call.batch, call.hidden)
     y = like.new_zeros(shape) if schedule.ragged else like.new_empty(shape)
@@ -320,7 +320,7 @@ def run_backward(
         _backward_part(call, schedule, kept, dy, dseen, found, want_x)
     else:
         parts = call.parts()
-        boundaries = kept.unflatten(0, (len(parts), len(call.states)))
+        boundaries = kept.view(len(parts), len(call.states), *kept.shape[1:])
         for number in reversed(range(len(parts))):
             part = parts[number]
             seen = dy.new_empty(part.steps, call.batch, len(form.seen), call.padded)
@@ -380,12 +380,7 @@ def _backward_part(
 
 def _add_sums(form: Form, parameters: Mapping[str, Tensor], totals: Tensor) -> None:
     """The gradients of biases and vectors."""
-    keys = [
-        (form.program.instruction(number).name, entry)
-        for number in form.biased
-        if number in form.delta_of()
-        for entry in ("bias",)
-    ]  # type: ignore[union-attr]
+    keys = [(form.name(number), "bias") for number in form.biased if number in form.delta_of()]
     keys += [key for key in form.vectors if key in form.adjoint.vectors]
     for (gate, entry), total in zip(keys, totals, strict=True):
         for name in (entry, "bias_hidden") if entry == "bias" else (entry,):

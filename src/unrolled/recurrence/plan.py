@@ -147,6 +147,10 @@ class Form:
             raise AssertionError(f"value {number} is not computed")
         return made
 
+    def name(self, number: int) -> str:
+        """The name of an affine map."""
+        return self._made(number).name
+
     def row(self, number: int, entry: str) -> tuple[str, int]:
         """The parameter and the position in it of an affine map's weights on the vector called `entry`."""
         block = self.layout.find(self._made(number).name, entry)

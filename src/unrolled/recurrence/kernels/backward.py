@@ -7,7 +7,8 @@ x) and by the vectors that the affine maps took (the gradient of the weights), i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from unrolled.recurrence.kernels import machine
@@ -16,7 +17,7 @@ from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, param
 from unrolled.recurrence.kernels.outer import add_outer
 from unrolled.recurrence.kernels.packing import pack_columns
 from unrolled.recurrence.kernels.target import Target, host
-from unrolled.recurrence.kernels.tiles import Group, accumulate, classes, for_tiles
+from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, classes, for_tiles, most_sums, multiply, start
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
 
@@ -154,57 +155,30 @@ class _Backward:
     def _leave(self) -> None:
         """The gradient of every row's initial states: what the first step left, and Wᵀδ of it."""
         b, frame = self.b, self.frame
-        for state in range(len(self.form.program.states)):
-            operand = state + 1 if state + 1 in self.packs else None
-            choices = classes(b.target.registers, 1)
-            scratch = b.scratch(max(shape.panels * shape.rows for shape in choices))
+        choices = classes(b.target.registers, 1)
+        sums = b.scratch(most_sums(choices, 1))
+        with b.loop(0, 2) as part:  # the rows that have a timestep, then those that have none
+            empty = b.equal(part.index, 1)
+            first = b.ir.select(empty, b.argument("nonempty"), i64(0))
+            count = b.sub(b.ir.select(empty, frame.batch, b.argument("nonempty")), first)
+            depth = b.ir.select(empty, i64(0), frame.hidden)
+            for state in range(len(self.form.program.states)):
+                body = partial(self._leave_tile, state, choices, sums, depth)
+                for_tiles(b, frame.first_panel, frame.last_panel, first, count, choices, body)
 
-            def tile(scratch: IR, operand: int | None, panel: IR, panels: int, row: IR, rows: int) -> None:
-                if operand is not None:
-                    numbers = [b.add(row, number) for number in range(rows)]
-                    group = self._group(operand, None, self._depth_of_nonempty(row))
-                    self._store_sums(
-                        scratch, accumulate(b, [group], panel, panels, numbers, self._zeros(panels * rows))
-                    )
-
-            after = partial(self._leave_tile, state, scratch, operand)
-            for first, count in ((b.number(0), b.argument("nonempty")), (b.argument("nonempty"), None)):
-                count = b.sub(frame.batch, first) if count is None else count
-                for_tiles(
-                    b,
-                    frame.first_panel,
-                    frame.last_panel,
-                    first,
-                    count,
-                    choices,
-                    partial(tile, scratch, operand),
-                    after,
-                )
-
-    def _depth_of_nonempty(self, row: IR) -> IR:
-        """How many k a tile has: none for rows that have no timestep at all."""
-        b = self.b
-        return b.ir.select(b.less(row, b.argument("nonempty")), self.frame.hidden, i64(0))
-
-    def _leave_tile(
-        self, state: int, scratch: IR, operand: int | None, panel: IR, panels: IR, row: IR, rows: IR
-    ) -> None:
+    def _leave_tile(self, state: int, choices: Sequence[Shape], sums: IR, depth: IR, tile: Tile) -> None:
         b, frame = self.b, self.frame
-        with b.loop(0, rows) as here, b.loop(0, panels) as side:
-            number, unit = b.add(row, here.index), b.add(panel, side.index)
-            slot = frame.slot(frame.table("entry", number), history=False)
-            value = frame.load(frame.plane(f"carry_{state}", slot, number), unit)
-            if operand is not None:
-                place = b.mul(b.add(b.mul(here.index, panels), side.index), b.lanes)
-                value = b.fadd(value, self._masked(b.load(b.at(scratch, place), b.target.vector_bytes), number, unit))
-            frame.store_outside(value, b.at(b.address(f"dinit_{state}"), b.mul(number, frame.hidden)), unit)
-
-    def _zeros(self, count: int) -> list[IR]:
-        return [self.b.splat(0.0)] * count
-
-    def _store_sums(self, scratch: IR, sums: list[IR]) -> None:
-        for place, value in enumerate(sums):
-            self.b.store(value, self.b.at(scratch, place * self.b.lanes), self.b.target.vector_bytes)
+        start(b, tile, 1, sums, lambda row, panel: [b.splat(0.0)])
+        if state + 1 in self.packs:
+            multiply(b, [self._group(state + 1, None, depth)], 1, tile, choices, sums)
+        with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
+            row, panel = b.add(tile.row, here.index), b.add(tile.panel, side.index)
+            slot = frame.slot(frame.table("entry", row), history=False)
+            value = frame.load(frame.plane(f"carry_{state}", slot, row), panel)
+            place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), b.lanes)
+            product = self._masked(b.load(b.at(sums, place), b.target.vector_bytes), row, panel)
+            outside = b.at(b.address(f"dinit_{state}"), b.mul(row, frame.hidden))
+            frame.store_outside(b.fadd(value, product), outside, panel)
 
     def _masked(self, value: IR, row: IR, panel: IR) -> IR:
         b, frame = self.b, self.frame
@@ -273,37 +247,35 @@ class _Backward:
     def _rows(self, level: int, step: IR, products: list[int], first_row: IR, count: IR, depth: IR) -> None:
         b, frame = self.b, self.frame
         choices = classes(b.target.registers, max(1, len(products)))
-        scratch = b.scratch(max(1, max(shape.panels * shape.rows for shape in choices) * len(products)))
-        partials = b.scratch(max(1, choices[0].panels * 4 * len(self.sums)))
+        scratch = b.scratch(max(1, most_sums(choices, len(products))))
+        partials = b.scratch(max(1, choices[0].panels * len(self.sums)))
         first = frame.table("first", step)
         summed = [number for number, value in enumerate(self.sums) if self._is_stored_in(level, value)]
 
-        def tile(panel: IR, panels: int, row: IR, rows: int) -> None:
-            if not products:
-                return
-            groups = []
-            for place, number in enumerate(products):
-                carried = number in self.form.carried
-                group = self._group(
-                    self._operand(number), b.add(step, 1) if carried else step, depth if carried else frame.hidden
-                )
-                groups.append(Group(group.weights, (place,), group.depths, group.stride, group.row))
-            numbers = [b.add(row, number) for number in range(rows)]
-            self._store_sums(
-                scratch, accumulate(b, groups, panel, panels, numbers, self._zeros(panels * rows * len(products)))
-            )
-
-        def units(panel: IR, panels: IR, row: IR, rows: IR) -> None:
-            with b.loop(0, rows) as here, b.loop(0, panels) as side:
-                place = b.mul(b.add(b.mul(here.index, panels), side.index), len(products) * b.lanes)
+        def body(tile: Tile) -> None:
+            if products:
+                start(b, tile, len(products), scratch, lambda row, panel: [b.splat(0.0)] * len(products))
+                groups = self._groups(products, step, depth)
+                multiply(b, groups, len(products), tile, choices, scratch)
+            with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
+                place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), len(products) * b.lanes)
                 part = b.at(partials, b.mul(side.index, len(self.sums) * b.lanes))
                 self._units(
                     level, products, b.at(scratch, place), part, step,
-                    b.add(row, here.index), b.add(panel, side.index), first,
+                    b.add(tile.row, here.index), b.add(tile.panel, side.index), first,
                 )  # fmt: skip
 
         around = (partial(self._begin_sums, partials, summed), partial(self._add_sums, partials, summed))
-        for_tiles(b, frame.first_panel, frame.last_panel, first_row, count, choices, tile, units, around)
+        for_tiles(b, frame.first_panel, frame.last_panel, first_row, count, choices, body, around)
+
+    def _groups(self, products: list[int], step: IR, depth: IR) -> list[Group]:
+        """The products of a level: with δ of the timestep after for a state, of this one for a value inside it."""
+        groups = []
+        for place, number in enumerate(products):
+            carried = number in self.form.carried
+            slot, deep = (self.b.add(step, 1), depth) if carried else (step, self.frame.hidden)
+            groups.append(replace(self._group(self._operand(number), slot, deep), accumulators=(place,)))
+        return groups
 
     def _begin_sums(self, partials: IR, summed: list[int], panel: IR, panels: IR) -> None:
         b = self.b
@@ -426,7 +398,7 @@ class _Backward:
         packed = self.packs[0]
         first, last = frame.share(b.div(b.add(frame.inputs, b.lanes - 1), b.lanes))
         choices = classes(b.target.registers, 1)
-        scratch = b.scratch(max(shape.panels * shape.rows for shape in choices))
+        sums = b.scratch(most_sums(choices, 1))
 
         def row_of(segment: int, number: IR) -> IR:
             line = b.add(b.mul(frame.table("inner", number), len(self.planes)), self.planes[packed.affines[segment]])
@@ -435,21 +407,19 @@ class _Backward:
         depths = (frame.hidden,) * len(packed.affines)
         group = Group(b.address(packed.name), (0,), depths, self._stride(packed), row_of)
 
-        def tile(panel: IR, panels: int, row: IR, rows: int) -> None:
-            numbers = [b.add(row, number) for number in range(rows)]
-            self._store_sums(scratch, accumulate(b, [group], panel, panels, numbers, self._zeros(panels * rows)))
-
-        def after(panel: IR, panels: IR, row: IR, rows: IR) -> None:
-            with b.loop(0, rows) as here, b.loop(0, panels) as side:
-                place = b.mul(b.add(b.mul(here.index, panels), side.index), b.lanes)
-                value = b.load(b.at(scratch, place), b.target.vector_bytes)
-                line = b.mul(frame.table("rows", b.add(row, here.index)), frame.inputs)
-                outside, unit = b.at(b.address("dx"), line), b.add(panel, side.index)
+        def body(tile: Tile) -> None:
+            start(b, tile, 1, sums, lambda row, panel: [b.splat(0.0)])
+            multiply(b, [group], 1, tile, choices, sums)
+            with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
+                place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), b.lanes)
+                value = b.load(b.at(sums, place), b.target.vector_bytes)
+                line = b.mul(frame.table("rows", b.add(tile.row, here.index)), frame.inputs)
+                outside, unit = b.at(b.address("dx"), line), b.add(tile.panel, side.index)
                 if self.adjoint.x is not None:
                     value = b.fadd(value, frame.load_outside(outside, unit, frame.inputs))
                 frame.store_outside(value, outside, unit, frame.inputs)
 
-        for_tiles(b, first, last, b.number(0), b.argument("active"), choices, tile, after)
+        for_tiles(b, first, last, b.number(0), b.argument("active"), choices, body)
 
     def _weight_gradients(self) -> None:
         for packed in self.packs.values():

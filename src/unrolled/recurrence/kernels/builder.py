@@ -245,6 +245,22 @@ class Builder:
         room.align = self.target.vector_bytes
         return room
 
+    def scratch_integers(self, count: int) -> IR:
+        """Room on the stack for some int64."""
+        with self.ir.goto_entry_block():
+            return self.ir.alloca(i64, count)
+
+    @contextmanager
+    def inner(self, name: str, kind: IR) -> Iterator[IR]:
+        """A function of its own, to be called from this one: what is written inside the block goes into it."""
+        function = ir.Function(self.module, kind, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        outside, self.ir = self.ir, ir.IRBuilder(function.append_basic_block("entry"))
+        yield function
+        self.ir.ret_void()
+        self.ir = outside
+
     # -- vectors
 
     def declared(self, name: str, result: IR, arguments: Sequence[IR]) -> IR:

@@ -10,7 +10,7 @@ appear in here. States lie in padded buffers of the kernel's own, [slot][row][un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from unrolled.recurrence.adjoint import value_seen
@@ -19,7 +19,7 @@ from unrolled.recurrence.kernels.builder import IR, Builder
 from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.packing import pack_rows
 from unrolled.recurrence.kernels.target import Target, host
-from unrolled.recurrence.kernels.tiles import Group, accumulate, classes, for_tiles
+from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, classes, for_tiles, most_sums, multiply, start
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Instruction
 
@@ -141,11 +141,12 @@ class _Forward:
         depth = self.frame.inputs if packed.operand == 0 else self.frame.hidden
         return self.b.mul(self.b.round_up(depth, self.b.lanes), len(packed.affines) * self.b.lanes)
 
+    def _bias_line(self, number: int, panel: IR) -> IR:
+        return self.b.add(self.b.mul(panel, len(self.form.affines)), self.form.affines.index(number))
+
     def _bias_at(self, number: int, panel: IR) -> IR:
-        line = self.b.add(self.b.mul(panel, len(self.form.affines)), self.form.affines.index(number))
-        return self.b.load(
-            self.b.at(self.b.address("bias"), self.b.mul(line, self.b.lanes)), self.b.target.vector_bytes
-        )
+        place = self.b.at(self.b.address("bias"), self.b.mul(self._bias_line(number, panel), self.b.lanes))
+        return self.b.load(place, self.b.target.vector_bytes)
 
     # -- the states at both ends
 
@@ -194,10 +195,11 @@ class _Forward:
                     continue
                 group = self._input_group(packed, first)
                 gates = len(packed.affines)
+                choices = classes(b.target.registers, gates)
+                sums = b.scratch(most_sums(choices, gates))
                 for_tiles(
-                    b, frame.first_panel, frame.last_panel, b.number(0), b.sub(stop, first),
-                    classes(b.target.registers, gates),
-                    partial(self._project_tile, packed, group), lambda panel, panels, row, rows: None,
+                    b, frame.first_panel, frame.last_panel, b.number(0), b.sub(stop, first), choices,
+                    partial(self._project_tile, packed, group, choices, sums),
                 )  # fmt: skip
 
     def _input_group(self, packed: Packed, first: IR) -> Group:
@@ -209,20 +211,20 @@ class _Forward:
         places = tuple(range(len(packed.affines)))
         return Group(b.address(packed.name), places, (frame.inputs,), self._stride(packed), row)
 
-    def _project_tile(self, packed: Packed, group: Group, panel: IR, panels: int, row: IR, rows: int) -> None:
-        b = self.b
-        numbers = [b.add(row, number) for number in range(rows)]
-        start = [
-            self._bias_at(number, b.add(panel, side))
-            for _ in numbers
-            for side in range(panels)
-            for number in packed.affines
-        ]
-        sums = iter(accumulate(b, [group], panel, panels, numbers, start))
-        for number in numbers:
-            for side in range(panels):
-                for affine in packed.affines:
-                    b.store(next(sums), self._projected(affine, number, b.add(panel, side)), b.target.vector_bytes)
+    def _project_tile(self, packed: Packed, group: Group, choices: list[Shape], sums: IR, tile: Tile) -> None:
+        b, gates = self.b, len(packed.affines)
+
+        def biases(row: IR, panel: IR) -> list[IR]:
+            return [self._bias_at(number, panel) for number in packed.affines]
+
+        start(b, tile, gates, sums, biases)
+        multiply(b, [group], gates, tile, choices, sums)
+        with b.loop(0, tile.rows) as row, b.loop(0, tile.panels) as side:
+            place = b.mul(b.add(b.mul(row.index, tile.panels), side.index), gates)
+            for gate, affine in enumerate(packed.affines):
+                value = b.load(b.at(sums, b.mul(b.add(place, gate), b.lanes)), b.target.vector_bytes)
+                outside = self._projected(affine, b.add(tile.row, row.index), b.add(tile.panel, side.index))
+                b.store(value, outside, b.target.vector_bytes)
 
     def _projected(self, affine: int, row: IR, panel: IR) -> IR:
         """Where W x + b of one affine map is kept: [panel][row of the chunk][affine map][lane]."""
@@ -248,66 +250,45 @@ class _Forward:
         b, frame = self.b, self.frame
         affines = [number for number in self.levels.values[level] if number in self.form.affines]
         choices = classes(b.target.registers, max(1, len(affines)))
-        widest = max(shape.panels * shape.rows for shape in choices)
-        scratch = b.scratch(max(1, widest * len(affines)))
+        sums = b.scratch(max(1, most_sums(choices, len(affines))))
         count, first = frame.table("counts", step), frame.table("first", step)
         behind = b.sub(first, chunk_first)
 
-        def tile(panel: IR, panels: int, row: IR, rows: int) -> None:
+        def body(tile: Tile) -> None:
             if affines:
-                self._products(level, affines, step, behind, first, scratch, panel, panels, row, rows)
+                start(b, tile, len(affines), sums, partial(self._start, affines, behind))
+                multiply(b, self._groups(level, affines, step, first), len(affines), tile, choices, sums)
+            with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
+                place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), len(affines) * b.lanes)
+                row, panel = b.add(tile.row, here.index), b.add(tile.panel, side.index)
+                self._units(level, affines, b.at(sums, place), step, row, panel, first)
 
-        def units(panel: IR, panels: IR, row: IR, rows: IR) -> None:
-            with b.loop(0, rows) as here, b.loop(0, panels) as side:
-                place = b.mul(b.add(b.mul(here.index, panels), side.index), len(affines) * b.lanes)
-                sums = b.at(scratch, place)
-                self._units(level, affines, sums, step, b.add(row, here.index), b.add(panel, side.index), first)
+        for_tiles(b, frame.first_panel, frame.last_panel, b.number(0), count, choices, body)
 
-        for_tiles(b, frame.first_panel, frame.last_panel, b.number(0), count, choices, tile, units)
+    def _start(self, affines: list[int], behind: IR, row: IR, panel: IR) -> list[IR]:
+        """What the sums begin with: W x + b where x was multiplied ahead of the loop, else the bias."""
+        b, found = self.b, []
+        for affine in affines:
+            bias = b.at(b.address("bias"), b.mul(self._bias_line(affine, panel), b.lanes))
+            if affine in self.form.on_input:
+                ahead = self._projected(affine, b.add(behind, row), panel)
+                place = ahead if self.form.projected else b.select(b.flag("hoist"), ahead, bias)
+            else:
+                place = bias
+            found.append(b.load(place, b.target.vector_bytes))
+        return found
 
-    def _products(
-        self, level: int, affines: list[int], step: IR, behind: IR, first: IR, scratch: IR,
-        panel: IR, panels: int, row: IR, rows: int,
-    ) -> None:  # fmt: skip
-        b = self.b
-        numbers = [b.add(row, number) for number in range(rows)]
-        rest = (level, affines, step, behind, first, scratch, panel, panels, numbers)
-        if not self._can_fuse(level):
-            self._sum(*rest, hoisted=True)
-            return
-        with b.ir.if_else(b.flag("hoist")) as (before, now):
-            with before:
-                self._sum(*rest, hoisted=True)
-            with now:
-                self._sum(*rest, hoisted=False)
-
-    def _can_fuse(self, level: int) -> bool:
-        """Whether x may be multiplied inside the level: the choice is made when the kernel is called."""
-        return any(packed.operand == 0 and packed.level == level for packed in self.packs)
-
-    def _sum(
-        self, level: int, affines: list[int], step: IR, behind: IR, first: IR, scratch: IR,
-        panel: IR, panels: int, numbers: list[IR], *, hoisted: bool,
-    ) -> None:  # fmt: skip
-        b = self.b
-        start = []
-        for number in numbers:
-            for side in range(panels):
-                here = b.add(panel, side)
-                for affine in affines:
-                    if hoisted and affine in self.form.on_input:
-                        place = self._projected(affine, b.add(behind, number), here)
-                        start.append(b.load(place, b.target.vector_bytes))
-                    else:
-                        start.append(self._bias_at(affine, here))
-        groups = [
-            self._group(packed, affines, step, first)
-            for packed in self.packs
-            if packed.level == level and not (hoisted and packed.operand == 0)
-        ]
-        sums = accumulate(b, groups, panel, panels, numbers, start)
-        for place, value in enumerate(sums):
-            b.store(value, b.at(scratch, place * b.lanes), b.target.vector_bytes)
+    def _groups(self, level: int, affines: list[int], step: IR, first: IR) -> list[Group]:
+        """The products of a level. x has no depth left where it was multiplied ahead of the loop."""
+        groups = []
+        for packed in self.packs:
+            if packed.level == level:
+                group = self._group(packed, affines, step, first)
+                if packed.operand == 0:
+                    depth = self.b.select(self.b.flag("hoist"), self.b.number(0), self.frame.inputs)
+                    group = replace(group, depths=(depth,))
+                groups.append(group)
+        return groups
 
     def _group(self, packed: Packed, affines: list[int], step: IR, first: IR) -> Group:
         b, frame, form = self.b, self.frame, self.form

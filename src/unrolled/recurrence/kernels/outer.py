@@ -7,9 +7,12 @@ caches and address translation like them, and adds the block's product tile by t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from unrolled.recurrence.kernels.builder import IR, i64
+from llvmlite import ir
+
+from unrolled.recurrence.kernels.builder import IR, Builder, i64, pointer, void
 from unrolled.recurrence.kernels.frame import Frame
 
 ROWS = 128
@@ -93,36 +96,67 @@ class _Outer:
                 frame.store(frame.load(source, b.add(frame.first_panel, panel.index)), place, panel.index)
 
     def _multiply(self, affine: int, rows: IR) -> None:
-        b, frame, width = self.b, self.frame, SIDE * self.b.lanes
+        b, frame = self.b, self.frame
         parameter, position = frame.form.row(affine, frame.form.program.label(self.packed.operand) or "")
         start = b.add(b.mul(frame.hidden, position), self.first)
         gradient = b.at(b.address(f"gradient_{parameter}"), b.mul(start, self.columns))
+        arguments = [gradient, self.left, self.right, rows, self.units, self.columns, self.stride]
+        b.ir.call(_product(b), arguments)
+
+
+_PRODUCT = ir.FunctionType(void, [pointer, pointer, pointer, i64, i64, i64, i64])
+"""(gradient of the first unit's weights, left, right, rows, units, columns, numbers from row to row on the left)."""
+
+
+def _product(b: Builder) -> IR:
+    """The function that adds a block's product to the gradient."""
+    if "outer" not in b.module.globals:
+        with b.inner("outer", _PRODUCT) as function:
+            _Product(b, *function.args).write()
+    return b.module.globals["outer"]
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The product of one block, being written."""
+
+    b: Builder
+    gradient: IR
+    left: IR
+    right: IR
+    rows: IR
+    units: IR
+    columns: IR
+    stride: IR
+
+    def write(self) -> None:
+        b, width = self.b, SIDE * self.b.lanes
         most = tile_units(b.target.registers)
         with b.loop(0, self.columns, width) as column:
             block = b.at(self.right, b.mul(b.div(column.index, width), ROWS * width))
             whole = b.ir.icmp_signed("<=", b.add(column.index, width), self.columns)
             with b.ir.if_else(whole) as (then, otherwise):
                 with then:
-                    self._columns(gradient, block, column.index, rows, most, self._plain(column.index))
+                    self._columns(block, most, self._plain(column.index))
                 with otherwise:
-                    self._columns(gradient, block, column.index, rows, 1, self._partial(column.index))
+                    self._columns(block, 1, self._partial(column.index))
 
-    def _columns(self, gradient: IR, block: IR, column: IR, rows: IR, most: int, access: _Access) -> None:
+    def _columns(self, block: IR, most: int, access: _Access) -> None:
         """All units of this thread for one tile of columns: whole tiles of units, then what is left, one by one."""
         b = self.b
         whole = b.mul(b.div(self.units, most), most)
         with b.loop(0, whole, most) as unit:
-            self._tile(gradient, block, unit.index, rows, most, access)
+            self._tile(block, unit.index, most, access)
         if most > 1:
             with b.loop(whole, self.units) as unit:
-                self._tile(gradient, block, unit.index, rows, 1, access)
+                self._tile(block, unit.index, 1, access)
 
-    def _tile(self, gradient: IR, block: IR, unit: IR, rows: IR, units: int, access: _Access) -> None:
+    def _tile(self, block: IR, unit: IR, units: int, access: _Access) -> None:
         b, load, store = self.b, *access
-        lines = [b.at(gradient, b.mul(b.add(unit, number), self.columns)) for number in range(units)]
+        lines = [b.at(self.gradient, b.mul(b.add(unit, number), self.columns)) for number in range(units)]
         sums = [load(line, side) for line in lines for side in range(SIDE)]
         left = b.at(self.left, unit)
-        with b.loop(0, rows, carry=sums) as loop:
+        with b.loop(0, self.rows, carry=sums) as loop:
             row = b.at(block, b.mul(loop.index, SIDE * b.lanes))
             vectors = [b.load(b.at(row, side * b.lanes), b.target.vector_bytes) for side in range(SIDE)]
             deltas = b.at(left, b.mul(loop.index, self.stride))

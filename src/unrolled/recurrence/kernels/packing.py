@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from unrolled.recurrence.kernels.builder import IR, Builder, i32
+from unrolled.recurrence.kernels.builder import IR, Builder, i32, i64, pointer, void
 
 
 def pack_rows(b: Builder, panel: IR, blocks: Sequence[IR], units: IR, depth: IR, stride: IR, packed: IR) -> None:
@@ -15,10 +15,19 @@ def pack_rows(b: Builder, panel: IR, blocks: Sequence[IR], units: IR, depth: IR,
     `packed` is the panel's place; it has room for the depth rounded up to whole vectors.
     """
     width = len(blocks) * b.lanes
-    first = b.mul(panel, b.lanes)
-    with b.loop(0, depth, b.lanes) as block:
-        columns = b.lanes_below(b.sub(depth, block.index))
-        for gate, rows in enumerate(blocks):
+    for gate, rows in enumerate(blocks):
+        place = b.at(packed, gate * b.lanes)
+        b.ir.call(_rows_function(b), [rows, place, b.mul(panel, b.lanes), units, depth, stride, i64(width)])
+
+
+def _rows_function(b: Builder) -> IR:
+    """The function that packs one gate of a panel."""
+    if "pack_rows" in b.module.globals:
+        return b.module.globals["pack_rows"]
+    with b.inner("pack_rows", ir.FunctionType(void, [pointer, pointer, i64, i64, i64, i64, i64])) as function:
+        rows, packed, first, units, depth, stride, width = function.args
+        with b.loop(0, depth, b.lanes) as block:
+            columns = b.lanes_below(b.sub(depth, block.index))
             lines = []
             for lane in range(b.lanes):
                 unit = b.add(first, lane)
@@ -27,8 +36,8 @@ def pack_rows(b: Builder, panel: IR, blocks: Sequence[IR], units: IR, depth: IR,
                 mask = b.ir.select(inside, columns, ir.Constant(b.conditions, [0] * b.lanes))
                 lines.append(b.load_some(b.at(rows, b.add(b.mul(row, stride), block.index)), mask))
             for k, line in enumerate(_transposed(b, lines)):
-                place = b.at(packed, b.add(b.mul(b.add(block.index, k), width), gate * b.lanes))
-                b.store(line, place, b.target.vector_bytes)
+                b.store(line, b.at(packed, b.mul(b.add(block.index, k), width)), b.target.vector_bytes)
+    return function
 
 
 def pack_columns(b: Builder, panel: IR, blocks: Sequence[IR], units: IR, depth: IR, stride: IR, packed: IR) -> None:

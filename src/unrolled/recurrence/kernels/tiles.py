@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from unrolled.recurrence.kernels.builder import IR, Builder, Loop, i64
+from llvmlite import ir
+
+from unrolled.recurrence.kernels.builder import IR, Builder, Loop, i64, pointer, void
 
 MOST_ROWS = 8
-PANELS = (4, 2, 1)
+PANELS = (8, 4, 2, 1)
 """How many panels a tile may have side by side."""
 
 
@@ -60,29 +63,108 @@ def classes(registers: int, gates: int) -> list[Shape]:
     return [shape for shape in found if shape.rows < best.rows and shape.panels > best.panels] + [best]
 
 
-def accumulate(
-    b: Builder, groups: Sequence[Group], panel: IR, panels: int, rows: Sequence[IR], start: list[IR]
-) -> list[IR]:
-    """Add every group's products to accumulators laid out [row][panel][gate]; returns the sums."""
-    gates = len(start) // (panels * len(rows))
-    sums = list(start)
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a kernel that runs: values of the kernel, not of Python.
+
+    Attributes:
+        panel, panels: the first panel, and how many there are side by side.
+        row, rows: the first row of the batch, and how many.
+    """
+
+    panel: IR
+    panels: IR
+    row: IR
+    rows: IR
+
+
+def most_sums(choices: Sequence[Shape], gates: int) -> int:
+    """How many vectors a tile's sums take."""
+    return max(shape.panels * shape.rows for shape in choices) * gates
+
+
+def start(b: Builder, tile: Tile, gates: int, sums: IR, first: Callable[[IR, IR], Sequence[IR]]) -> None:
+    """Set a tile's sums, laid out [row][panel][gate]; `first` gives those of one row and panel."""
+    with b.loop(0, tile.rows) as row, b.loop(0, tile.panels) as side:
+        place = b.mul(b.add(b.mul(row.index, tile.panels), side.index), gates)
+        for gate, value in enumerate(first(b.add(tile.row, row.index), b.add(tile.panel, side.index))):
+            b.store(value, b.at(sums, b.mul(b.add(place, gate), b.lanes)), b.target.vector_bytes)
+
+
+def multiply(b: Builder, groups: Sequence[Group], gates: int, tile: Tile, choices: Sequence[Shape], sums: IR) -> None:
+    """Add every group's products to a tile's sums.
+
+    The products are functions of their own, one for each size of tile: written once, called from everywhere.
+    """
+    addresses = b.scratch_integers(MOST_ROWS)
     for group in groups:
-        width = len(group.accumulators) * b.lanes
-        weights = b.at(group.weights, b.mul(panel, group.stride))
-        places = [
-            (row * panels + side) * gates + gate
-            for row in range(len(rows))
-            for side in range(panels)
-            for gate in group.accumulators
-        ]
+        function = _chosen(b, group.accumulators, gates, tile, choices)
+        weights = b.at(group.weights, b.mul(tile.panel, group.stride))
         for segment, depth in enumerate(group.depths):
-            vectors = [group.row(segment, row) for row in rows]
-            with b.loop(0, depth, carry=[sums[place] for place in places]) as loop:
-                _multiply(b, loop, weights, group.stride, vectors, panels, len(group.accumulators))
-            for place, value in zip(places, loop.out, strict=True):
-                sums[place] = value
-            weights = b.at(weights, b.mul(depth, width))
-    return sums
+            with b.loop(0, tile.rows) as row:
+                vector = group.row(segment, b.add(tile.row, row.index))
+                b.ir.store(b.ir.ptrtoint(vector, i64), b.ir.gep(addresses, [row.index], source_etype=i64))
+            b.ir.call(function, [weights, group.stride, depth, addresses, sums])
+            weights = b.at(weights, b.mul(depth, len(group.accumulators) * b.lanes))
+
+
+_PRODUCT = ir.FunctionType(void, [pointer, i64, i64, pointer, pointer])
+"""(weights of the first panel, numbers from panel to panel, depth, the rows' addresses, sums)."""
+
+
+def _chosen(b: Builder, accumulators: tuple[int, ...], gates: int, tile: Tile, choices: Sequence[Shape]) -> IR:
+    """The product for a tile's size, by a switch: a pointer that is called."""
+    cases = _cases(choices)
+    done = b.ir.append_basic_block("chosen")
+    never = b.ir.append_basic_block("never")
+    switch = b.ir.switch(b.add(b.mul(tile.panels, 16), tile.rows), never)
+    found = []
+    for panels, rows in cases:
+        block = b.ir.append_basic_block(f"tile{panels}x{rows}")
+        switch.add_case(i64(panels * 16 + rows), block)
+        b.ir.position_at_end(block)
+        b.ir.branch(done)
+        found.append((_product(b, panels, rows, accumulators, gates), block))
+    b.ir.position_at_end(never)
+    b.ir.unreachable()
+    b.ir.position_at_end(done)
+    function = b.ir.phi(pointer)
+    for product, block in found:
+        function.add_incoming(product, block)
+    return _Pointer(function)
+
+
+class _Pointer:
+    """A pointer as llvmlite's builder wants something to call: it asks the value for its function type."""
+
+    def __init__(self, value: IR) -> None:
+        self.value = value
+        self.function_type = _PRODUCT
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.value, name)
+
+
+def _product(b: Builder, panels: int, rows: int, accumulators: tuple[int, ...], gates: int) -> IR:
+    """The function that adds the products of one size of tile to its sums."""
+    name = f"product_{panels}x{rows}_{'_'.join(map(str, accumulators))}_of_{gates}"
+    if name in b.module.globals:
+        return b.module.globals[name]
+    with b.inner(name, _PRODUCT) as function:
+        weights, stride, depth, addresses, sums = function.args
+        vectors = [b.ir.inttoptr(b.integer_at(addresses, row), pointer) for row in range(rows)]
+        places = [
+            b.at(sums, ((row * panels + side) * gates + gate) * b.lanes)
+            for row in range(rows)
+            for side in range(panels)
+            for gate in accumulators
+        ]
+        carry = [b.load(place, b.target.vector_bytes) for place in places]
+        with b.loop(0, depth, carry=carry) as loop:
+            _multiply(b, loop, weights, stride, vectors, panels, len(accumulators))
+        for place, value in zip(places, loop.out, strict=True):
+            b.store(value, place, b.target.vector_bytes)
+    return function
 
 
 def _multiply(b: Builder, loop: Loop, weights: IR, stride: IR, vectors: list[IR], panels: int, gates: int) -> None:
@@ -108,15 +190,13 @@ def for_tiles(
     first_row: IR,
     count: IR,
     choices: Sequence[Shape],
-    body: Callable[[IR, int, IR, int], None],
-    after: Callable[[IR, IR, IR, IR], None],
+    body: Callable[[Tile], None],
     around: tuple[Callable[[IR, IR], None], Callable[[IR, IR], None]] | None = None,
 ) -> None:
     """Cover rows × panels with tiles.
 
     Args:
-        body: (panel, panels, first row, rows) computes one tile; panels and rows are Python numbers.
-        after: (panel, panels, first row, rows) comes after it, emitted once: here both are values of the kernel.
+        body: computes one tile.
         around: (panel, panels), before the first and after the last tile of some panels.
     """
     widest, most = b.number(choices[-1].panels), b.number(choices[-1].rows)
@@ -130,7 +210,7 @@ def for_tiles(
         panel = panels_loop.index
         left = b.sub(last_panel, panel)
         width = b.number(1)
-        for option in (2, 4):
+        for option in reversed(PANELS[:-1]):
             allowed = b.ir.and_(b.ir.icmp_signed(">=", left, i64(option)), b.ir.icmp_signed(">=", widest, i64(option)))
             width = b.ir.select(allowed, i64(option), width)
         if around:
@@ -138,28 +218,10 @@ def for_tiles(
         with b.loop(0, tiles) as tile:
             size = b.add(small, b.ir.zext(b.less(tile.index, extra), i64))
             row = b.add(first_row, b.mul(tile.index, small), b.minimum(tile.index, extra))
-            _dispatch(b, choices, width, size, lambda panels, rows: body(panel, panels, row, rows))
-            after(panel, width, row, size)
+            body(Tile(panel, width, row, size))
         if around:
             around[1](panel, width)
         panels_loop.advance(width)
-
-
-def _dispatch(b: Builder, choices: Sequence[Shape], width: IR, size: IR, body: Callable[[int, int], None]) -> None:
-    """Jump to the tile of this width and size."""
-    cases = _cases(choices)
-    done = b.ir.append_basic_block("tiled")
-    never = b.ir.append_basic_block("never")
-    switch = b.ir.switch(b.add(b.mul(width, 16), size), never)
-    for panels, rows in cases:
-        block = b.ir.append_basic_block(f"tile{panels}x{rows}")
-        switch.add_case(i64(panels * 16 + rows), block)
-        b.ir.position_at_end(block)
-        body(panels, rows)
-        b.ir.branch(done)
-    b.ir.position_at_end(never)
-    b.ir.unreachable()
-    b.ir.position_at_end(done)
 
 
 def _cases(choices: Sequence[Shape]) -> list[tuple[int, int]]:

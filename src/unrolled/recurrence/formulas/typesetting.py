@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from unrolled.recurrence.expressions import (
+from unrolled.recurrence.formulas.algebra import coefficient, multiply, terms_of
+from unrolled.recurrence.formulas.expressions import (
     Call,
     Comparison,
     Expression,
@@ -22,9 +23,6 @@ from unrolled.recurrence.expressions import (
     Stacked,
     Sum,
     Symbol,
-    coefficient,
-    multiply,
-    terms_of,
 )
 
 WIDTH = 100
@@ -78,18 +76,18 @@ class Style(ABC):
         pieces = [self.of(first)]
         for term in others:
             sign, size = ("-", multiply(Number(-1.0), term)) if coefficient(term) < 0 else ("+", term)
-            pieces.append(f"{sign} {self.of(size)}")
+            pieces.append(f"{sign} {self.grouped(self.of(size)) if isinstance(size, Sum) else self.of(size)}")
         return pieces
 
     def product(self, factors: tuple[Expression, ...]) -> str:
-        if factors[0] == Number(-1.0):
-            return f"-{self.of(factors[1]) if self._stands_alone(factors[1:]) else self._joined(factors[1:])}"
-        return self._joined(factors)
-
-    def _stands_alone(self, factors: tuple[Expression, ...]) -> bool:
-        return len(factors) == 1 and not isinstance(factors[0], Sum)
-
-    def _joined(self, factors: tuple[Expression, ...]) -> str:
+        """Factors: -1 as a sign, and a number over something as 2 / v, not 2 * 1 / v."""
+        match factors:
+            case (Number(-1.0), MatrixProduct() as only):
+                return f"-{self.of(only)}"
+            case (Number(-1.0), *others):
+                return f"-{self.product(tuple(others))}"
+            case (Number() as top, Quotient(Number(1.0), bottom)):
+                return self.quotient(top, bottom)
         return " * ".join(self.factor(factor) for factor in factors)
 
     def factor(self, expression: Expression) -> str:
@@ -224,7 +222,7 @@ class Latex(Style):
 
 def upright(name: str) -> str:
     """A name in LaTeX: one letter as it is, a word upright."""
-    return name if len(name) == 1 else rf"\mathrm{{{name.replace('_', r'\_')}}}"
+    return name if len(name) == 1 else r"\mathrm{" + name.replace("_", r"\_") + "}"
 
 
 def text_of(equations: Sequence[Equation]) -> str:

@@ -1,17 +1,17 @@
 """What the values of a program are called in formulas: the course notes' letters where they have one.
 
 The update, forget, output and relevance gates are Γ_u, Γ_f, Γ_o and Γ_r, and the candidate of a state c is c̃. Any other
-gate keeps its own name: Γ_name if it is a sigmoid, the name alone if it is not. W_name, b_name and δ_name are the weights,
-the bias and the gradient of the pre-activation z_name; W_uc is the part of W_u that multiplies c.
+gate keeps its own name: Γ_name if it is a sigmoid, the name alone if it is not. W_name, b_name and δ_name are the
+weights, the bias and the gradient of the pre-activation z_name; W_uc is the part of W_u that multiplies c.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from unrolled.recurrence.expressions import Symbol
+from unrolled.recurrence.formulas.expressions import Symbol
+from unrolled.recurrence.formulas.typesetting import upright
 from unrolled.recurrence.program import Instruction, Program
-from unrolled.recurrence.typesetting import upright
 
 LETTERS = {"update": "u", "forget": "f", "output": "o", "relevance": "r", "keep": "k"}
 """The letters of the gates that the course notes have (and of `keep`, torch's z); they must be sigmoids to get one."""

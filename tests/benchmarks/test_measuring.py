@@ -1,0 +1,79 @@
+"""Turns, rounds, medians; the machine and its versions; text in columns."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.measuring import (
+    Neighbours,
+    Plan,
+    alternate,
+    busy_mark,
+    machine,
+    rounds_for,
+    table,
+    wait_for_quiet,
+    write_json,
+)
+
+QUICK = Plan(rounds=3, most=3, budget=0.0, turn=0.0)
+
+
+def test_contestants_take_turns_and_every_one_begins_some_round() -> None:
+    torch.set_num_threads(1)
+    calls: list[str] = []
+    timings = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, QUICK)
+    # three calls each to warm up, then a call that is not counted and one that is, each turn
+    assert "".join(calls) == "aaabbb" + "aabb" + "bbaa" + "aabb"
+    assert timings["a"].rounds == 3
+    assert timings["a"].calls == 1
+    assert timings["a"].best <= timings["a"].low <= timings["a"].seconds <= timings["a"].high
+
+
+def test_short_calls_are_repeated_to_fill_a_turn() -> None:
+    torch.set_num_threads(1)
+    timing = alternate({"short": lambda: None}, Plan(rounds=1, most=1, budget=0.0, turn=0.001))["short"]
+    assert timing.calls > 10
+    assert timing.seconds < 0.001
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounds"), [(10.0, 11), (0.1, 15), (0.05, 31), (1e-6, 31), (0.125, 13)], ids=lambda value: str(value)
+)
+def test_short_rounds_are_more_and_always_an_odd_number(seconds: float, rounds: int) -> None:
+    assert rounds_for(seconds, Plan(rounds=11, most=31, budget=1.55)) == rounds
+
+
+def test_what_a_call_computed_on_is_counted_in_cores() -> None:
+    torch.set_num_threads(1)
+    timing = alternate({"asleep": lambda: time.sleep(0.02)}, QUICK)["asleep"]
+    assert timing.cores < 0.5
+
+
+def test_the_machine_names_its_processor_and_every_version() -> None:
+    about = machine()
+    assert about["processor"]
+    assert about["cores"] >= 1
+    assert about["versions"]["torch"] == torch.__version__
+    assert {"unrolled", "numpy", "jax", "onnxruntime", "python"} <= set(about["versions"])
+
+
+def test_a_table_is_as_wide_as_its_widest_cells() -> None:
+    text = table(["name", "ms"], [["a", "1.5"], ["long one", "12.25"]])
+    assert text.splitlines() == ["name         ms", "--------  -----", "a           1.5", "long one  12.25"]
+
+
+def test_json_can_be_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", {"a": [1, 2.5]})
+    assert json.loads((tmp_path / "result.json").read_text()) == {"a": [1, 2.5]}
+
+
+def test_neighbours_are_seen_and_waiting_for_them_ends() -> None:
+    with Neighbours() as others:
+        time.sleep(0.02)
+    assert others.cores >= 0
+    assert wait_for_quiet(0.0, look=0.01) >= 0
+    assert (busy_mark(0.0), busy_mark(1.0)) == ("", "*")
