@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict, overload
 
 import torch
@@ -17,8 +18,9 @@ from unrolled.nn.seen import Seen
 from unrolled.nn.shapes import InputForm
 from unrolled.recurrence.engines import Engine, check_name, choose
 from unrolled.recurrence.layout import layout_of
+from unrolled.recurrence.packed import Stepper
 from unrolled.recurrence.program import outline
-from unrolled.recurrence.request import Answer, Direction, Request
+from unrolled.recurrence.request import PACKED_WEIGHTS, Answer, Direction, PackedWeights, Request
 
 State = Tensor | tuple[Tensor, ...]
 """(layers · directions, B, H): one tensor, or a tuple in the cell's order if it has several states."""
@@ -38,8 +40,17 @@ class RecurrentOptions(TypedDict, total=False):
     initialiser: str
     forget_bias: float | None
     residual: bool
+    checkpoint: int | bool
     device: torch.device | str | None
     dtype: torch.dtype | None
+
+
+@dataclass(eq=False)
+class Packed:
+    """What a layer keeps inside `packed()`: weights by layer and direction, and what steps one timestep, by batch."""
+
+    weights: dict[str, PackedWeights]
+    steppers: dict[tuple[int, bool, bool], Stepper | None] = field(default_factory=dict)
 
 
 class Recurrent(nn.Module):
@@ -69,6 +80,9 @@ class Recurrent(nn.Module):
         initialiser: "torch", "xavier", "he", "orthogonal" or "identity".
         forget_bias: the forget gate's bias at the start; 1 helps an LSTM to remember (Jozefowicz et al. 2015).
         residual: each layer's input is added to its output where they are equally wide.
+        checkpoint: for sequences too long for memory: only the states of every k-th timestep are kept for the gradient,
+            and what lies between is computed again (compiled engine; the others keep everything). True for k = √T, a
+            number for k, False to keep everything.
 
     Shapes: x is (T, B, I), or (T, B) integer ids, which mean one-hot vectors of I numbers (-1: zero); without a batch,
     (T, I) or (T,); or a PackedSequence. The output is (T, B, directions · H), packed if x was.
@@ -97,6 +111,7 @@ class Recurrent(nn.Module):
         initialiser: str = "torch",
         forget_bias: float | None = None,
         residual: bool = False,
+        checkpoint: int | bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -110,8 +125,10 @@ class Recurrent(nn.Module):
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
         self.weight_drop, self.zoneout, self.residual = weight_drop, zoneout, residual
+        self.checkpoint = checkpoint
         self.engine, self.initial_state = check_name(engine, "engine"), initial_state
         self.initialiser, self.forget_bias = initialiser, forget_bias
+        self._packed: Packed | None = None
         self._program = outline(self.cell)
         self._layout = layout_of(self._program, bias)
         self._check_arguments()
@@ -128,6 +145,8 @@ class Recurrent(nn.Module):
         for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be a probability, between 0 and 1")
+        if not isinstance(self.checkpoint, int) or self.checkpoint < 0:
+            raise ValueError(f"checkpoint={self.checkpoint!r} must be True, False or a number of timesteps")
         if self.initial_state not in INITIAL_STATES:
             raise ValueError(f'initial_state="{self.initial_state}" is none of {", ".join(INITIAL_STATES)}')
         widths = {self._input_width(layer) for layer in range(self.num_layers)}
@@ -289,6 +308,7 @@ class Recurrent(nn.Module):
             lengths,
             observe,
             self.training,
+            self.checkpoint,
         )
 
     def _drop_input(self, inputs: Tensor) -> Tensor:
@@ -307,7 +327,8 @@ class Recurrent(nn.Module):
         if self.zoneout:
             keep = states[0].new_full((steps, *states[0].shape), self.zoneout)
             keep = torch.bernoulli(keep) if self.training else keep
-        return Direction(tensors, states, reverse, mask, keep)
+        packed = None if self._packed is None else self._packed.weights[suffix]
+        return Direction(tensors, states, reverse, mask, keep, packed)
 
     def _given_states(self, state: State | None, form: InputForm) -> tuple[Tensor, ...]:
         """The states of every layer and direction, (layers · directions, B, H): the given ones or the initial ones."""
@@ -354,6 +375,10 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional:
             raise ValueError("step: a bidirectional layer needs the whole sequence before it can answer")
+        if self._packed is not None and state is not None and not torch.is_grad_enabled():
+            quick = self._quick_step(x, state)
+            if quick is not None:
+                return quick
         unbatched = x.dim() == (1 if x.is_floating_point() else 0)
         whole = x.unsqueeze(0) if unbatched or not self.batch_first else x.unsqueeze(1)
         after: State = self(whole, state)[1]
@@ -363,12 +388,52 @@ class Recurrent(nn.Module):
         """Nothing to do here; models written for torch.nn's layers call it."""
 
     @contextmanager
-    def packed(self) -> Iterator[Recurrent]:
-        """A promise that the weights stay as they are inside the block, so that an engine may rearrange them once.
+    def packed(self, *, weights: str | None = None) -> Iterator[Recurrent]:
+        """A promise that the weights stay as they are inside the block, so that the compiled engine packs them once.
 
-        The engines there are read the weights in place, so for now nothing is rearranged.
+            with torch.no_grad(), layer.packed():
+                for x_t in stream:
+                    state = layer.step(x_t, state)
+
+        Args:
+            weights: "bfloat16" stores them half as wide, for inference alone: sums and states stay as they are, and
+                weights lose their last 16 bits. It pays where reading the weights takes the time: small batches.
+
+        Raises:
+            ValueError: another type of weights.
         """
-        yield self
+        if weights not in PACKED_WEIGHTS:
+            raise ValueError(f'weights="{weights}" is none of {", ".join(map(str, PACKED_WEIGHTS))}')
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        before, self._packed = self._packed, Packed({name: PackedWeights(weights is not None) for name in suffixes})
+        try:
+            yield self
+        finally:
+            self._packed = before
+
+    def _quick_step(self, x: Tensor, state: State) -> State | None:
+        """A step by what was prepared at the first one; None where something goes on that takes the long way."""
+        packed, states = self._packed, state if isinstance(state, tuple) else (state,)
+        if packed is None or x.dim() != 2 or not x.is_floating_point() or torch.compiler.is_compiling():
+            return None
+        key = x.shape[0], self.training, torch.is_autocast_enabled("cpu")
+        if key not in packed.steppers:
+            packed.steppers[key] = self._stepper(x, states)
+        stepper = packed.steppers[key]
+        after = stepper(x, states) if stepper is not None else None
+        return None if after is None else after if len(after) > 1 else after[0]
+
+    def _stepper(self, x: Tensor, states: tuple[Tensor, ...]) -> Stepper | None:
+        dropped = self.training and (self.dropout or self.input_dropout or self.recurrent_dropout or self.weight_drop)
+        if self.residual or self.zoneout or dropped or torch.is_autocast_enabled("cpu"):
+            return None
+        form = InputForm.of(x.unsqueeze(0), False, self.input_size, None)
+        given, inputs, requests = self._given_states(states, form), form.x, []
+        for layer in range(self.num_layers):
+            requests.append(self._request(layer, inputs, given, None, False))
+            inputs = given[0][layer : layer + 1]
+        compiled = all(choose(self.engine, request).name == "compiled" for request in requests)
+        return Stepper(requests) if compiled else None
 
     def engine_for(self, x: Tensor | PackedSequence, *, lengths: Tensor | None = None, observe: bool = False) -> Engine:
         """The engine that would run this input now (training or not), and why.
@@ -386,6 +451,7 @@ class Recurrent(nn.Module):
             "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
             "engine": "auto", "initial_state": "zeros", "input_dropout": 0.0, "recurrent_dropout": 0.0,
             "weight_drop": 0.0, "zoneout": 0.0, "initialiser": "torch", "forget_bias": None, "residual": False,
+            "checkpoint": False,
         }  # fmt: skip
         shown += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(shown)

@@ -22,7 +22,7 @@ from unrolled.recurrence.layout import Layout
 from unrolled.recurrence.native import DTYPES, Call, Kernels, run_backward, run_forward
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Program
-from unrolled.recurrence.request import Answer, Direction, Request
+from unrolled.recurrence.request import Answer, Direction, PackedWeights, Request
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,15 @@ def key_of(request: Request) -> str:
 
 
 def kernels_of(key: str, dtype: torch.dtype, *options: Any) -> Kernels:
-    """The kernels of a form; `options` are saving, observing, masked, zoneout, projected."""
+    """The kernels of a form; `options` are saving, observing, masked, zoneout, projected, half-wide weights."""
     found = _kernels.get((key, dtype, options))
     if found is None:
-        saving, observing, masked, zoneout, projected = options
+        saving, observing, masked, zoneout, projected, half = options
         recurrence = _recurrences[key]
         seen = recurrence.seen if observing else ()
-        form = Form(recurrence.program, recurrence.layout, DTYPES[dtype], saving, seen, masked, zoneout, projected)
+        form = Form(
+            recurrence.program, recurrence.layout, DTYPES[dtype], saving, seen, masked, zoneout, projected, half
+        )
         found = _kernels.setdefault((key, dtype, options), Kernels(form))
     return found
 
@@ -83,6 +85,8 @@ def refuses(request: Request) -> str | None:
     x = request.x
     if x.is_floating_point() and x.dtype not in kinds and not torch.is_autocast_enabled("cpu"):
         return f"x is {x.dtype}, and the weights are {kinds.pop()}"
+    if has_half_weights(request) and kinds != {torch.float32}:
+        return 'weights="bfloat16" is for layers of float32'
     if not x.shape[1]:
         return "the batch is empty"
     return None
@@ -98,6 +102,11 @@ def run(request: Request) -> Answer:
     names = (*request.program.observed, *request.program.states)
     seen = tuple(dict(zip(names, way[1 + states :], strict=False)) for way in ways) if request.observe else ()
     return Answer(output.to(answer_type), tuple(tuple(way[1 : 1 + states]) for way in ways), seen)
+
+
+def has_half_weights(request: Request) -> bool:
+    """Whether weights are to be stored half as wide, which no other engine does."""
+    return any(way.packed is not None and way.packed.half for way in request.directions)
 
 
 def _input(request: Request) -> Tensor:
@@ -124,7 +133,10 @@ def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Te
     rest = (direction.mask, direction.keep, lengths, direction.reverse, request.observe)
     needs = torch.is_grad_enabled() and any(value.requires_grad for value in (x, *parameters, *states))
     if not needs and type(x) is Tensor and not _is_traced():
-        return _forward(key, x, parameters, states, *rest, False, 0)
+        call = _call(key, x, parameters, states, *rest, 0, direction.packed)
+        return run_forward(call, False)
+    if direction.packed is not None and direction.packed.half:
+        raise ValueError('weights="bfloat16" is for inference: use torch.no_grad()')
     results: list[Tensor] = recurrence(key, x, parameters, states, *rest, needs, checkpoint if needs else 0)
     return results
 
@@ -143,15 +155,25 @@ def _is_traced() -> bool:
 # -- the operator
 
 
+def call_of(request: Request) -> Call:
+    """A request of one direction that needs no gradient, as a call of its kernel."""
+    (direction,) = request.directions
+    parameters = [direction.parameters[name] for name in request.layout.parameters]
+    rest = (direction.mask, direction.keep, request.lengths, direction.reverse, request.observe)
+    return _call(key_of(request), request.x, parameters, direction.states, *rest, 0, direction.packed)
+
+
 def _call(
     key: str, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], mask: Tensor | None,
     keep: Tensor | None, lengths: Tensor | None, reverse: bool, observe: bool, checkpoint: int,
+    packed: PackedWeights | None = None,
 ) -> Call:  # fmt: skip
     names = _recurrences[key].layout.parameters
-    options = (observe, mask is not None, keep is not None, not x.is_floating_point())
+    half = packed is not None and packed.half
+    options = (observe, mask is not None, keep is not None, not x.is_floating_point(), half)
     kernels = {saving: kernels_of(key, states[0].dtype, saving, *options) for saving in (False, True)}
     contiguous = {name: value.detach().contiguous() for name, value in zip(names, parameters, strict=True)}
-    return Call(kernels, x.detach(), contiguous, tuple(states), mask, keep, lengths, reverse, checkpoint)
+    return Call(kernels, x.detach(), contiguous, tuple(states), mask, keep, lengths, reverse, checkpoint, packed)
 
 
 def _forward(
@@ -197,7 +219,7 @@ def _fake(
         parts = -(-steps // checkpoint)
         results.append(states[0].new_empty((parts * len(states), batch, hidden)))
     elif saving:
-        kinds = (True, observe, mask is not None, keep is not None, not x.is_floating_point())
+        kinds = (True, observe, mask is not None, keep is not None, not x.is_floating_point(), False)
         kernels = kernels_of(key, states[0].dtype, *kinds)
         results.append(states[0].new_empty(kernels.arena_size(steps, batch, hidden)))
     return results

@@ -44,6 +44,13 @@ def choose(wanted: str, request: Request) -> Engine:
     Raises:
         ValueError: the engine that was asked for by name cannot run this; the message says why.
     """
+    engine = _chosen(wanted, request)
+    if engine.name != "compiled" and compiled.has_half_weights(request):
+        raise ValueError(f'weights="bfloat16" is what the compiled engine offers, and {engine.name} runs this')
+    return engine
+
+
+def _chosen(wanted: str, request: Request) -> Engine:
     asked_by = f'engine="{wanted}"'
     if wanted == "auto" and (variable := os.environ.get("UNROLLED_ENGINE")):
         wanted = check_name(variable, "the environment variable UNROLLED_ENGINE")

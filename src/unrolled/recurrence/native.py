@@ -20,6 +20,7 @@ from unrolled.recurrence.kernels import backward, forward, machine, outer
 from unrolled.recurrence.kernels.frame import masked_names
 from unrolled.recurrence.kernels.target import host
 from unrolled.recurrence.plan import Form
+from unrolled.recurrence.request import PackedWeights
 from unrolled.recurrence.schedule import Schedule, even_places, schedule_of
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -70,25 +71,16 @@ class Kernels:
 
     def arena_size(self, steps: int, batch: int, hidden: int) -> int:
         """How many numbers the buffers of `history` have together."""
-        return sum(_rounded(size) for size in self.history(steps, batch, self.padded(hidden)).values())
-
-
-def _rounded(size: int) -> int:
-    """A size in numbers, rounded up so that the next buffer begins at a multiple of 64 bytes."""
-    return -(-size // 16) * 16
+        return sum(self.history(steps, batch, self.padded(hidden)).values())
 
 
 def _addresses(arena: Tensor, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Where each buffer of an arena begins."""
+    """Where each buffer of an arena begins. All sizes are whole vectors, so every buffer is aligned as the first is."""
     place, found = arena.data_ptr(), {}
     for name, size in sizes.items():
         found[name] = place
-        place += _rounded(size) * arena.element_size()
+        place += size * arena.element_size()
     return found
-
-
-def _arena(like: Tensor, sizes: Mapping[str, int]) -> Tensor:
-    return like.new_empty(sum(_rounded(size) for size in sizes.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +95,7 @@ class Call:
         states: the initial states, (B, H) each, in the user's order.
         mask, keep, lengths, reverse: see `Direction` and `Request`.
         checkpoint: how many timesteps lie between kept states; 0 keeps everything.
+        packed: where packed weights are kept from call to call, or None.
     """
 
     kernels: Mapping[bool, Kernels]
@@ -114,6 +107,7 @@ class Call:
     lengths: Tensor | None
     reverse: bool
     checkpoint: int = 0
+    packed: PackedWeights | None = None
 
     @property
     def form(self) -> Form:
@@ -148,8 +142,13 @@ class Call:
         """What the kernel reads x from: x itself, or for ids the weights' columns as rows, and a row of zeros."""
         if not self.form.projected:
             return self.x if self.x.stride(-1) == 1 or self.x.shape[-1] == 1 else self.x.contiguous()
+        if self.packed is not None and self.packed.columns is not None:
+            return self.packed.columns
         columns = self.parameters["weight_ih"].t()
-        return torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
+        columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
+        if self.packed is not None:
+            self.packed.columns = columns
+        return columns
 
     def ids(self, schedule: Schedule) -> Tensor:
         """(N,) the id of every entry; that of the row of zeros for -1."""
@@ -184,7 +183,7 @@ class Call:
     def common(self, schedule: Schedule, rows: Tensor, x_places: Tensor) -> dict[str, int]:
         """The arguments that both kernels take."""
         values = {
-            "steps": schedule.steps, "batch": self.batch, "hidden": self.hidden, "inputs": self.inputs, "pack": 1,
+            "steps": schedule.steps, "batch": self.batch, "hidden": self.hidden, "inputs": self.inputs,
             "counts": schedule.counts.data_ptr(), "first": schedule.first.data_ptr(),
             "entry": schedule.entry.data_ptr(), "exit": schedule.exit.data_ptr(), "rows": rows.data_ptr(),
             "x": self.vectors.data_ptr(), "xrows": x_places.data_ptr(),
@@ -238,33 +237,74 @@ def _forward_part(
     call: Call, schedule: Schedule, states: Sequence[Tensor], saving: bool, y: Tensor | None, seen: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Run some timesteps; `y` None: outputs are there already. Returns the states after them, and the arena."""
+    finals = tuple(torch.empty_like(state) for state in states)
+    prepared = prepare_forward(call, schedule, states, finals, saving, y, seen)
+    call.kernels[saving].forward(prepared.arguments, call.threads)
+    if call.packed is not None:
+        call.packed.weights.setdefault(id(call.kernels[saving]), prepared.weights)
+    return finals, prepared.arena
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A forward kernel's arguments, and the memory that they point to.
+
+    Attributes:
+        arguments: by name.
+        arena: states and what the gradient needs.
+        weights: packed weights.
+        others: tensors that must live as long as the arguments.
+    """
+
+    arguments: dict[str, int]
+    arena: Tensor
+    weights: Tensor
+    others: tuple[Tensor, ...]
+
+
+def prepare_forward(
+    call: Call, schedule: Schedule, states: Sequence[Tensor], finals: Sequence[Tensor], saving: bool,
+    y: Tensor | None, seen: Tensor,
+) -> Prepared:  # fmt: skip
+    """The arguments of the forward kernel for some timesteps."""
     kernels, like = call.kernels[saving], states[0]
-    form, lanes, padded, batch = kernels.form, kernels.lanes, call.padded, call.batch
-    rows = call.places(schedule, _strided(batch))
-    x_places = call.x_places(schedule)
-    history = kernels.history(schedule.steps, batch, padded)
-    arena = _arena(like, history)
-    packs = forward.packs(form)
+    form, batch = kernels.form, call.batch
+    rows, x_places = call.places(schedule, _strided(batch)), call.x_places(schedule)
+    history = kernels.history(schedule.steps, batch, call.padded)
+    size = sum(history.values())
+    # What leaves the operator is the same every time, also where shorter rows leave holes.
+    arena = like.new_zeros(size) if saving and schedule.ragged else like.new_empty(size)
+    packed_sizes = _packed_sizes(call, kernels)
+    weights = None if call.packed is None else call.packed.weights.get(id(kernels))
+    pack = weights is None
+    if weights is None:
+        weights = like.new_empty(sum(packed_sizes.values()))
     chunk = max(1, min(schedule.steps, PROJECTED_ROWS // max(batch, 1)))
     hoisted = form.projected or batch <= HOISTED_BATCH
     sizes = {
-        "bias": padded * max(1, len(form.affines)),
-        "xbuffer": padded * chunk * batch * len(form.on_input) if hoisted else 0,
-        "between": batch * padded * len(form.forward.crossing),
-        "nowhere": padded,
-        **{packed.name: packed.size(call.hidden, _depth(call, packed.operand), lanes) for packed in packs},
+        "xbuffer": call.padded * chunk * batch * len(form.on_input) if hoisted else 0,
+        "between": batch * call.padded * len(form.forward.crossing),
+        "nowhere": call.padded,
     }
-    work = _arena(like, sizes)
-    finals = tuple(torch.empty_like(state) for state in states)
+    work = like.new_empty(sum(sizes.values()))
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
-    arguments |= {"chunk": chunk, "hoist": int(hoisted), "seen": seen.data_ptr()}
+    arguments |= _addresses(weights, packed_sizes)
+    arguments |= {"chunk": chunk, "hoist": int(hoisted), "pack": int(pack), "seen": seen.data_ptr()}
     arguments |= (
         {"y_stride": 0, "y": arguments["nowhere"]} if y is None else {"y_stride": call.hidden, "y": y.data_ptr()}
     )
     arguments |= {f"init_{number}": state.data_ptr() for number, state in enumerate(states)}
     arguments |= {f"final_{number}": state.data_ptr() for number, state in enumerate(finals)}
-    kernels.forward(arguments, call.threads)
-    return finals, arena
+    return Prepared(arguments, arena, weights, (work, rows, x_places, seen, *states, *finals))
+
+
+def _packed_sizes(call: Call, kernels: Kernels) -> dict[str, int]:
+    """How many numbers the biases and each stretch of packed weights have; weights half as wide take half as many."""
+    form, width = kernels.form, 2 if kernels.form.half_weights else 1
+    return {"bias": call.padded * max(1, len(form.affines))} | {
+        packed.name: packed.size(call.hidden, _depth(call, packed.operand), kernels.lanes) // width
+        for packed in forward.packs(form)
+    }
 
 
 def _depth(call: Call, operand: int) -> int:
@@ -340,7 +380,7 @@ def _backward_part(
     dy_places = call.places(schedule, dy)
     planes, sums = len(form.delta_of()), backward.sums_of(form)
     want_weights, threads = bool(found.parameters), call.threads
-    stride = _rounded(outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes)) if want_weights else 0
+    stride = outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes) if want_weights else 0
     sizes = {
         "sums": padded * len(sums),
         "between": batch * padded * len(form.backward.crossing),
@@ -351,13 +391,13 @@ def _backward_part(
             for packed in backward.packs(form)
         },
     }
-    work = _arena(like, sizes)
+    work = like.new_empty(sum(sizes.values()))
     delta = like.new_empty(schedule.steps, batch, planes, padded)
     dinit = tuple(torch.empty_like(value) for value in found.states)
     history = kernels.history(schedule.steps, batch, padded)
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= {
-        "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
+        "pack": 1, "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
         "dy": dy.data_ptr(), "dyrows": dy_places.data_ptr(), "delta": delta.data_ptr(), "scratch_stride": stride,
         "dx": 0 if found.x is None else found.x.data_ptr(), "want_dx": int(want_x), "want_weights": int(want_weights),
     }  # fmt: skip

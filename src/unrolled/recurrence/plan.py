@@ -32,6 +32,7 @@ class Form:
         masked: whether recurrent vectors are multiplied by a constant mask.
         zoneout: whether new states keep a share of the old ones.
         projected: x comes multiplied by its weights already.
+        half_weights: whether packed weights are stored as bfloat16; sums stay in the type of numbers.
     """
 
     traced: Program
@@ -42,6 +43,7 @@ class Form:
     masked: bool = False
     zoneout: bool = False
     projected: bool = False
+    half_weights: bool = False
 
     @cached_property
     def program(self) -> Program:

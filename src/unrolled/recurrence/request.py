@@ -11,6 +11,24 @@ from unrolled.cells.cell import Cell
 from unrolled.recurrence.layout import Layout
 from unrolled.recurrence.program import Program
 
+PACKED_WEIGHTS = (None, "bfloat16")
+"""The types that packed weights may be stored in: their own, or half as wide."""
+
+
+@dataclass(eq=False)
+class PackedWeights:
+    """One direction's weights, rearranged once and kept while they are promised to stay as they are.
+
+    Attributes:
+        half: stored half as wide, as bfloat16.
+        weights: by the kernel that packed them.
+        columns: the weights on one-hot vectors, a row a symbol.
+    """
+
+    half: bool = False
+    weights: dict[int, Tensor] = field(default_factory=dict)
+    columns: Tensor | None = None
+
 
 @dataclass(frozen=True)
 class Direction:
@@ -22,6 +40,7 @@ class Direction:
         reverse: run from the last true timestep to the first.
         mask: (B, H) factors on every recurrent vector that enters an affine map, the same at every timestep, or None.
         keep: (T, B, H) zoneout: the share of the old state that each new one keeps, or None.
+        packed: where an engine may keep weights that it rearranged, or None.
     """
 
     parameters: Mapping[str, Tensor]
@@ -29,6 +48,7 @@ class Direction:
     reverse: bool = False
     mask: Tensor | None = None
     keep: Tensor | None = None
+    packed: PackedWeights | None = None
 
 
 @dataclass(frozen=True)

@@ -60,16 +60,18 @@ class Schedule:
     def part(self, start: int, stop: int) -> Schedule:
         """Some of the steps, as a schedule of its own; rows that are not active in it only pass through."""
         begin, end = int(self.first[start]), int(self.first[stop])
+        entry, exit = (self.entry - start).clamp(0, stop - start), (self.exit - start).clamp(0, stop - start)
         return Schedule(
             stop - start, self.batch, self.order, self.counts[start:stop], self.first[start : stop + 1] - begin,
-            (self.entry - start).clamp(0, stop - start), (self.exit - start).clamp(0, stop - start),
+            entry, exit,
             self.time[begin:end], self.row[begin:end], self.inner[begin:end] - start * self.batch,
-            int(((self.entry < stop) & (self.exit > start)).sum()), self.ragged,
+            int((entry < exit).sum()), self.ragged,
         )  # fmt: skip
 
 
 def schedule_of(steps: int, batch: int, lengths: Tensor | None, reverse: bool) -> Schedule:
     """The tables of one direction of a layer."""
+    lengths = None if lengths is None else lengths.long()  # kernels read int64, whatever type these have
     if lengths is None or bool((lengths >= steps).all()):
         return _even(steps, batch, reverse)
     sorted_lengths, order = lengths.sort(descending=True, stable=True)

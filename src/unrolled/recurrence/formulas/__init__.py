@@ -16,7 +16,6 @@ from unrolled.recurrence.formulas.step import Step
 from unrolled.recurrence.formulas.typesetting import Equation, latex_of, text_of
 from unrolled.recurrence.program import Program, TraceError
 
-
 READING = """a gate without ⟨ ⟩ is that of timestep t; W_ga is the part of W_g that multiplies a
 what t+1 would add at t = T is the gradient of the final state: 0, unless the loss depends on it"""
 COMPARING = "a comparison is 1 where it holds, 0 elsewhere"

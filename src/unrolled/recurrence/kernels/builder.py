@@ -49,6 +49,7 @@ class Builder:
 
     def __init__(self, module: IR, name: str, target: Target, dtype: str, arguments: Sequence[str]) -> None:
         self.module, self.target, self.dtype = module, target, dtype
+        self.half_weights = False
         self.lanes = target.lanes(dtype)
         self.size = SIZES[dtype]
         self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
@@ -237,6 +238,34 @@ class Builder:
         name = f"llvm.masked.store.v{self.lanes}f{8 * self.size}.p0"
         call = self.declared(name, void, [self.vector, pointer, i32, self.conditions])
         self.ir.call(call, [value, place, i32(self.size), mask])
+
+    # -- weights, which may be stored half as wide: bfloat16 is the upper half of a float32
+
+    def weights_at(self, base: IR, offset: int | IR) -> IR:
+        """The address of a packed weight."""
+        kind = ir.IntType(16) if self.half_weights else self.real
+        return self.ir.gep(base, [self.number(offset)], source_etype=kind)
+
+    def load_weights(self, place: IR) -> IR:
+        """A vector of packed weights."""
+        if not self.half_weights:
+            return self.load(place, self.target.vector_bytes)
+        halves = self.ir.load(place, typ=ir.VectorType(ir.IntType(16), self.lanes))
+        halves.align = self.target.vector_bytes // 2
+        return self.to_reals(self.ir.shl(self.ir.zext(halves, self.integers), self.int_splat(16)))
+
+    def store_weights(self, value: IR, place: IR) -> None:
+        """Store a vector of weights, rounded to the nearest where they are stored half as wide."""
+        if not self.half_weights:
+            self.store(value, place, self.target.vector_bytes)
+            return
+        bits = self.to_integers(value)
+        odd = self.ir.and_(self.ir.lshr(bits, self.int_splat(16)), self.int_splat(1))
+        rounded = self.ir.add(bits, self.ir.add(odd, self.int_splat(0x7FFF)))
+        nan = self.ir.fcmp_unordered("uno", value, value)
+        rounded = self.ir.select(nan, self.int_splat(0x7FC00000), rounded)
+        halves = self.ir.trunc(self.ir.lshr(rounded, self.int_splat(16)), ir.VectorType(ir.IntType(16), self.lanes))
+        self.ir.store(halves, place).align = self.target.vector_bytes // 2
 
     def scratch(self, vectors: int) -> IR:
         """Room on the stack for some vectors, aligned."""

@@ -78,6 +78,7 @@ def build(form: Form, target: Target) -> tuple[IR, list[str]]:
     module = machine.new_module("forward", target)
     names = argument_names(form)
     b = Builder(module, "forward", target, form.dtype, names)
+    b.half_weights = form.half_weights
     _Forward(Frame(b, form)).write()
     machine.add_entries(module, b.function)
     return module, names
@@ -121,7 +122,7 @@ class _Forward:
             for number in packed.affines:
                 parameter, position = self.form.row(number, entry)
                 blocks.append(b.at(b.address(f"parameter_{parameter}"), b.mul(frame.hidden, depth, position)))
-            place = b.at(b.address(packed.name), b.mul(panel, self._stride(packed)))
+            place = b.weights_at(b.address(packed.name), b.mul(panel, self._stride(packed)))
             pack_rows(b, panel, blocks, frame.hidden, depth, depth, place)
         for place_number, number in enumerate(self.form.affines):
             place = b.at(b.address("bias"), b.mul(b.add(b.mul(panel, len(self.form.affines)), place_number), b.lanes))

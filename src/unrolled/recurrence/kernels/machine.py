@@ -82,5 +82,13 @@ class Kernel:
 
     def __call__(self, arguments: Mapping[str, int], threads: int) -> None:
         """Run once; every argument is an integer or an address."""
-        values = self._kind(*[arguments[name] for name in self.names])
-        openmp.run(self._alone, self._parallel, ctypes.addressof(values), threads)
+        values = self.values(arguments)
+        self.run(ctypes.addressof(values), threads)
+
+    def values(self, arguments: Mapping[str, int]) -> Any:
+        """The arguments as the kernel reads them: an array, in its order."""
+        return self._kind(*[arguments[name] for name in self.names])
+
+    def run(self, address: int, threads: int) -> None:
+        """Run once, with the array of arguments at an address."""
+        openmp.run(self._alone, self._parallel, address, threads)

@@ -16,7 +16,7 @@ def pack_rows(b: Builder, panel: IR, blocks: Sequence[IR], units: IR, depth: IR,
     """
     width = len(blocks) * b.lanes
     for gate, rows in enumerate(blocks):
-        place = b.at(packed, gate * b.lanes)
+        place = b.weights_at(packed, gate * b.lanes)
         b.ir.call(_rows_function(b), [rows, place, b.mul(panel, b.lanes), units, depth, stride, i64(width)])
 
 
@@ -36,7 +36,7 @@ def _rows_function(b: Builder) -> IR:
                 mask = b.ir.select(inside, columns, ir.Constant(b.conditions, [0] * b.lanes))
                 lines.append(b.load_some(b.at(rows, b.add(b.mul(row, stride), block.index)), mask))
             for k, line in enumerate(_transposed(b, lines)):
-                b.store(line, b.at(packed, b.mul(b.add(block.index, k), width)), b.target.vector_bytes)
+                b.store_weights(line, b.weights_at(packed, b.mul(b.add(block.index, k), width)))
     return function
 
 

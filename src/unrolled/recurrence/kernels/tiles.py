@@ -99,13 +99,13 @@ def multiply(b: Builder, groups: Sequence[Group], gates: int, tile: Tile, choice
     addresses = b.scratch_integers(MOST_ROWS)
     for group in groups:
         function = _chosen(b, group.accumulators, gates, tile, choices)
-        weights = b.at(group.weights, b.mul(tile.panel, group.stride))
+        weights = b.weights_at(group.weights, b.mul(tile.panel, group.stride))
         for segment, depth in enumerate(group.depths):
             with b.loop(0, tile.rows) as row:
                 vector = group.row(segment, b.add(tile.row, row.index))
                 b.ir.store(b.ir.ptrtoint(vector, i64), b.ir.gep(addresses, [row.index], source_etype=i64))
             b.ir.call(function, [weights, group.stride, depth, addresses, sums])
-            weights = b.at(weights, b.mul(depth, len(group.accumulators) * b.lanes))
+            weights = b.weights_at(weights, b.mul(depth, len(group.accumulators) * b.lanes))
 
 
 _PRODUCT = ir.FunctionType(void, [pointer, i64, i64, pointer, pointer])
@@ -170,11 +170,11 @@ def _product(b: Builder, panels: int, rows: int, accumulators: tuple[int, ...], 
 def _multiply(b: Builder, loop: Loop, weights: IR, stride: IR, vectors: list[IR], panels: int, gates: int) -> None:
     """One k: each row's number times the weights of all panels and gates."""
     k, carried = loop.index, loop.carried
-    line = b.at(weights, b.mul(k, gates * b.lanes))
+    line = b.weights_at(weights, b.mul(k, gates * b.lanes))
     columns = []
     for side in range(panels):
-        base = line if side == 0 else b.at(line, b.mul(stride, side))
-        columns += [b.load(b.at(base, gate * b.lanes), b.target.vector_bytes) for gate in range(gates)]
+        base = line if side == 0 else b.weights_at(line, b.mul(stride, side))
+        columns += [b.load_weights(b.weights_at(base, gate * b.lanes)) for gate in range(gates)]
     result = []
     for row, vector in enumerate(vectors):
         number = b.broadcast(b.load_scalar(b.at(vector, k)))
