@@ -5,8 +5,9 @@ With --check it changes nothing, and ends with 1 where the page is not up to dat
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
+
+from generated import write
 
 from unrolled.cli.keys import toml
 from unrolled.data.settings import DataSettings
@@ -14,8 +15,6 @@ from unrolled.models.settings import ModelSettings
 from unrolled.settings import limits_of
 from unrolled.training.settings import TrainingSettings
 
-PAGE = Path(__file__).with_name("recipes.md")
-BEGIN, END = "<!-- keys: written by scripts/recipe-keys -->\n", "<!-- end of keys -->\n"
 SECTIONS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
 KINDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}
 
@@ -56,17 +55,6 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").rstrip(".")
 
 
-def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    tables = "\n".join(table(name, section) for name, section in SECTIONS.items())
-    wanted = f"{before}{BEGIN}\n{tables}\n{END}{after}"
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-    elif wanted != page:
-        sys.exit("docs/recipes.md is not up to date with the settings: run scripts/recipe-keys")
-
-
 if __name__ == "__main__":
-    main()
+    tables = "\n".join(table(name, section) for name, section in SECTIONS.items())
+    write("recipes.md", "keys", tables, script="scripts/recipe-keys", source="the settings")

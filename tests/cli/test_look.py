@@ -70,6 +70,76 @@ def test_a_cell_of_ones_own(unrolled, place: Path) -> None:
     assert unrolled("cells", "own.py:none").err.startswith("error: model.cell=own.py:none: own.py has no cell 'none'")
 
 
+def test_a_cells_gradient(unrolled) -> None:
+    out = unrolled("cells", "lstm", "--gradient").out
+    for line in (
+        "  c⟨t⟩ = Γ_u * c̃⟨t⟩ + Γ_f * c⟨t-1⟩",
+        "backpropagation through time, for t = T, ..., 1",
+        "  dc⟨t⟩  = da⟨t⟩ * Γ_o * (1 - tanh(c⟨t⟩)²) + dc⟨t+1⟩ * Γ_f⟨t+1⟩",
+        "  δ_f⟨t⟩ = dc⟨t⟩ * c⟨t-1⟩ * Γ_f * (1 - Γ_f)",
+        "  dW_f  = Σ_t δ_f⟨t⟩ [a⟨t-1⟩, x⟨t⟩]ᵀ",
+    ):
+        assert f"{line}\n" in out
+    assert "a comparison" not in out
+    assert unrolled("cells", "rnn-relu", "--gradient").out.endswith("\na comparison is 1 where it holds, 0 elsewhere\n")
+
+
+def test_a_cell_as_latex(unrolled) -> None:
+    equations = unrolled("cells", "gru", "--latex").out
+    assert equations.startswith("\\begin{align*}\n\\Gamma_{r} &= \\sigma")
+    gradient = unrolled("cells", "gru", "--gradient", "--latex").out
+    assert gradient.startswith(equations)
+    assert gradient.count("\\begin{align*}") == gradient.count("\\end{align*}") == 3
+
+
+def test_json_carries_the_gradient_and_latex(unrolled) -> None:
+    facts = json.loads(unrolled("cells", "lstm-peephole", "--json").out)
+    assert "dp_o  = Σ_t δ_o⟨t⟩ * c⟨t⟩" in facts["gradient"]["sums"].splitlines()
+    assert facts["gradient"].keys() == {"equations", "recurrence", "sums", "reading"}
+    assert facts["latex"]["equations"] == facts["latex"]["gradient"]["equations"]
+
+
+@pytest.mark.parametrize("option", ["--gradient", "--latex"])
+def test_one_cell_at_a_time_is_derived(unrolled, option: str) -> None:
+    answer = unrolled("cells", option)
+    assert answer.code == 1
+    assert "say which, as in `unrolled cells lstm --gradient`" in answer.err
+
+
+OWN = """import torch
+from unrolled import cell
+from unrolled.cells import affine, sigmoid, tanh
+
+@cell
+def leaky(x, h):
+    leak = sigmoid(affine("leak", h, x))
+    return (1 - leak) * h + leak * tanh(affine("candidate", h, x))
+
+@cell
+def summed(x, h):
+    return tanh(affine("hidden", x) + torch.cumsum(h, -1))
+"""
+
+
+def test_equations_and_gradient_of_a_cell_without_a_docstring(unrolled, place: Path) -> None:
+    (place / "own.py").write_text(OWN)
+    assert "  h⟨t⟩   = (1 - Γ_leak) * h⟨t-1⟩ + Γ_leak * h̃⟨t⟩\n" in unrolled("cells", "own.py:leaky").out
+    gradient = unrolled("cells", "own.py:leaky", "--gradient").out
+    assert "  δ_leak⟨t⟩ = dh⟨t⟩ * (h̃⟨t⟩ - h⟨t-1⟩) * Γ_leak * (1 - Γ_leak)\n" in gradient
+    assert r"\Gamma_{\mathrm{leak}}" in unrolled("cells", "own.py:leaky", "--latex").out
+
+
+def test_a_cell_that_uses_torch_has_equations_but_no_gradient(unrolled, place: Path) -> None:
+    (place / "own.py").write_text(OWN)
+    assert "  h⟨t⟩ = tanh(W_hx x⟨t⟩ + b_h + cumsum(h⟨t-1⟩))\n" in unrolled("cells", "own.py:summed").out
+    facts = json.loads(unrolled("cells", "own.py:summed", "--json").out)
+    assert facts["gradient"] is None
+    answer = unrolled("cells", "own.py:summed", "--gradient")
+    assert answer.code == 1
+    assert "no gradient can be derived for the cell summed" in answer.err
+    assert "torch's cumsum" in answer.err
+
+
 def test_no_such_cell(unrolled) -> None:
     answer = unrolled("cells", "lstn")
     assert (answer.code, answer.err) == (1, "error: there is no cell 'lstn'; the nearest is lstm\n")

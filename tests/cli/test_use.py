@@ -82,11 +82,11 @@ def test_several_samples(unrolled) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--length", "0"], "--length 0"),
-        (["--count", "0"], "--count 0"),
-        (["--temperature", "-1"], "--temperature -1.0"),
-        (["--top-k", "-1"], "--top-k -1"),
-        (["--top-p", "0"], "--top-p 0.0"),
+        (["--length", "0"], "length 0"),
+        (["--count", "0"], "count 0"),
+        (["--temperature", "-1"], "temperature -1.0"),
+        (["--top-k", "-1"], "top_k -1"),
+        (["--top-p", "0"], "top_p 0.0"),
     ],
 )
 def test_sample_mistakes(unrolled, words: list[str], message: str) -> None:

@@ -117,6 +117,8 @@ def unroll(
     for t in steps:
         for left, right in equations:
             values.set(left, right, t)
+    for name in {name for name, _ in values.at}:  # there is no gradient after the last timestep, whatever it multiplies
+        values.at[name, len(x) + 1] = values.at[name, len(x)]
     for t in reversed(steps):
         for left, right in recurrence:
             values.set(left, right, t)

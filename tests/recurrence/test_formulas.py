@@ -2,11 +2,14 @@
 
 import re
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 from formula_reader import Array, read, unroll
+from hypothesis import HealthCheck, settings
 from matplotlib.mathtext import MathTextParser
+from random_cells import random_cells
 
 import unrolled
 from cell_table import NAMES, OF, given, states_of, x_of
@@ -48,7 +51,8 @@ def layer_of(cell: Cell) -> Recurrent:
     torch.manual_seed(3)
     if cell.name in OF:
         return OF[cell.name].layer()
-    return Recurrent(cell, 3, 4, dtype=torch.float64, engine="eager")
+    width = 4 if trace(cell).pointwise_input else 3
+    return Recurrent(cell, width, 4, dtype=torch.float64, engine="eager")
 
 
 def printed(derived: Derivation) -> tuple[str, str, str]:
@@ -104,6 +108,14 @@ def test_the_printed_gradient_is_that_of_autograd(cell: Cell) -> None:
     for name, value in ours.items():
         assert_equal(value, theirs[name], name)
     assert {f"d{made.text}" for made in map(Notation(trace(cell)).stacked, trace(cell).affines)} < set(ours)
+
+
+@settings(max_examples=20, derandomize=True, suppress_health_check=list(HealthCheck))
+@hypothesis.given(random_cells())
+def test_the_printed_gradient_of_a_random_cell_is_that_of_autograd(cell: Cell) -> None:
+    ours, theirs, _, _ = computed(cell)
+    for name, value in ours.items():
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-8, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", EVERY)
