@@ -46,7 +46,8 @@ def choose(wanted: str, request: Request) -> Engine:
     """
     engine = _chosen(wanted, request)
     if engine.name != "compiled" and compiled.has_half_weights(request):
-        raise ValueError(f'weights="bfloat16" is what the compiled engine offers, and {engine.name} runs this')
+        reason = refusal_of("compiled", request) or engine.reason
+        raise ValueError(f'weights="bfloat16" needs the compiled engine, and {engine.name} runs this: {reason}')
     return engine
 
 

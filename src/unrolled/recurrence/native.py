@@ -74,6 +74,15 @@ class Kernels:
         return sum(self.history(steps, batch, self.padded(hidden)).values())
 
 
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    """What kernels write to: every tensor of theirs comes from here or from `_zeros`, so that tests can guard them."""
+    return like.new_empty(shape)
+
+
+def _zeros(like: Tensor, *shape: int) -> Tensor:
+    return like.new_zeros(shape)
+
+
 def _addresses(arena: Tensor, sizes: Mapping[str, int]) -> dict[str, int]:
     """Where each buffer of an arena begins. All sizes are whole vectors, so every buffer is aligned as the first is."""
     place, found = arena.data_ptr(), {}
@@ -207,8 +216,8 @@ def run_forward(call: Call, saving: bool) -> list[Tensor]:
     """The output (T, B, H), final states, what is observed (T, B, H) each, and if saving, what the gradient needs."""
     schedule, like = call.schedule, call.states[0]
     shape = (call.steps, call.batch, call.hidden)
-    y = like.new_zeros(shape) if schedule.ragged else like.new_empty(shape)
-    seen = like.new_empty(call.steps, call.batch, len(call.form.seen), call.padded)
+    y = _zeros(like, *shape) if schedule.ragged else _empty(like, *shape)
+    seen = _empty(like, call.steps, call.batch, len(call.form.seen), call.padded)
     states = tuple(schedule.sorted(state) for state in call.states)
     whole = not (saving and call.checkpoint)
     kept = []
@@ -237,7 +246,7 @@ def _forward_part(
     call: Call, schedule: Schedule, states: Sequence[Tensor], saving: bool, y: Tensor | None, seen: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Run some timesteps; `y` None: outputs are there already. Returns the states after them, and the arena."""
-    finals = tuple(torch.empty_like(state) for state in states)
+    finals = tuple(_empty(state, *state.shape) for state in states)
     prepared = prepare_forward(call, schedule, states, finals, saving, y, seen)
     call.kernels[saving].forward(prepared.arguments, call.threads)
     if call.packed is not None:
@@ -273,12 +282,12 @@ def prepare_forward(
     history = kernels.history(schedule.steps, batch, call.padded)
     size = sum(history.values())
     # What leaves the operator is the same every time, also where shorter rows leave holes.
-    arena = like.new_zeros(size) if saving and schedule.ragged else like.new_empty(size)
+    arena = _zeros(like, size) if saving and schedule.ragged else _empty(like, size)
     packed_sizes = _packed_sizes(call, kernels)
     weights = None if call.packed is None else call.packed.weights.get(id(kernels))
     pack = weights is None
     if weights is None:
-        weights = like.new_empty(sum(packed_sizes.values()))
+        weights = _empty(like, sum(packed_sizes.values()))
     chunk = max(1, min(schedule.steps, PROJECTED_ROWS // max(batch, 1)))
     hoisted = form.projected or batch <= HOISTED_BATCH
     sizes = {
@@ -286,7 +295,7 @@ def prepare_forward(
         "between": batch * call.padded * len(form.forward.crossing),
         "nowhere": call.padded,
     }
-    work = like.new_empty(sum(sizes.values()))
+    work = _empty(like, sum(sizes.values()))
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= _addresses(weights, packed_sizes)
     arguments |= {"chunk": chunk, "hoist": int(hoisted), "pack": int(pack), "seen": seen.data_ptr()}
@@ -348,10 +357,10 @@ def run_backward(
     want_x = want_x and not form.projected
     dx = None
     if want_x or form.adjoint.x is not None:
-        dx = call.states[0].new_zeros((call.steps, call.batch, call.inputs))
+        dx = _zeros(call.states[0], call.steps, call.batch, call.inputs)
     found = Gradients(
         dx,
-        {name: torch.zeros_like(value) for name, value in call.parameters.items()} if want_weights else {},
+        {name: _zeros(value, *value.shape) for name, value in call.parameters.items()} if want_weights else {},
         tuple(schedule.sorted(value) for value in dfinals),
     )
     dy = dy if dy.stride(-1) == 1 or call.hidden == 1 else dy.contiguous()
@@ -363,7 +372,7 @@ def run_backward(
         boundaries = kept.view(len(parts), len(call.states), *kept.shape[1:])
         for number in reversed(range(len(parts))):
             part = parts[number]
-            seen = dy.new_empty(part.steps, call.batch, len(form.seen), call.padded)
+            seen = _empty(dy, part.steps, call.batch, len(form.seen), call.padded)
             _, arena = _forward_part(call, part, boundaries[number].unbind(0), True, None, seen)
             _backward_part(call, part, arena, dy, dseen, found, want_x)
     found.states = tuple(schedule.restored(value) for value in found.states)
@@ -382,7 +391,6 @@ def _backward_part(
     want_weights, threads = bool(found.parameters), call.threads
     stride = outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes) if want_weights else 0
     sizes = {
-        "sums": padded * len(sums),
         "between": batch * padded * len(form.backward.crossing),
         "scratch": threads * stride,
         **{f"carry_{state}": 2 * batch * padded for state in kernels.states},
@@ -391,14 +399,16 @@ def _backward_part(
             for packed in backward.packs(form)
         },
     }
-    work = like.new_empty(sum(sizes.values()))
-    delta = like.new_empty(schedule.steps, batch, planes, padded)
-    dinit = tuple(torch.empty_like(value) for value in found.states)
+    work = _empty(like, sum(sizes.values()))
+    delta = _empty(like, schedule.steps, batch, planes, padded)
+    totals = _empty(like, len(sums), padded)
+    dinit = tuple(_empty(value, *value.shape) for value in found.states)
     history = kernels.history(schedule.steps, batch, padded)
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= {
         "pack": 1, "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
-        "dy": dy.data_ptr(), "dyrows": dy_places.data_ptr(), "delta": delta.data_ptr(), "scratch_stride": stride,
+        "dy": dy.data_ptr(), "dyrows": dy_places.data_ptr(), "delta": delta.data_ptr(), "sums": totals.data_ptr(),
+        "scratch_stride": stride,
         "dx": 0 if found.x is None else found.x.data_ptr(), "want_dx": int(want_x), "want_weights": int(want_weights),
     }  # fmt: skip
     arguments |= {
@@ -411,9 +421,7 @@ def _backward_part(
     kernels.backward(arguments, threads)
     found.states = dinit
     if want_weights:
-        offset = (arguments["sums"] - work.data_ptr()) // work.element_size()
-        totals = work[offset : offset + padded * len(sums)].view(len(sums), padded)[:, : call.hidden]
-        _add_sums(form, found.parameters, totals)
+        _add_sums(form, found.parameters, totals[:, : call.hidden])
         if form.projected:
             _add_columns(call, schedule, delta, found.parameters["weight_ih"])
 
