@@ -273,7 +273,11 @@ def test_packed_refusals() -> None:
     ):
         pass
     layer = LSTM(3, 4, engine="eager")
-    with layer.packed(weights="bfloat16"), torch.no_grad(), pytest.raises(ValueError, match="eager runs this: asked for by name"):
+    with (
+        layer.packed(weights="bfloat16"),
+        torch.no_grad(),
+        pytest.raises(ValueError, match="eager runs this: asked for by name"),
+    ):
         layer(torch.zeros(2, 1, 3))
     layer = LSTM(3, 4)
     with layer.packed(weights="bfloat16"), pytest.raises(ValueError, match="for inference"):

@@ -1,40 +1,67 @@
 """Cells composed at random of all operators: what is derived from them equals what autograd finds."""
 
-from typing import Any
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
-import torch
-from random_cells import AFFINES, CHECKS, KINDS, checked, random_cells
+from hypothesis import Phase
+from random_cells import AFFINES, KINDS, Sizes, check_adjoint, check_compiled, checked
 
 from unrolled.cells import Cell
-from unrolled.recurrence.engines import NAMES
+from unrolled.recurrence import adjoint, native
+from unrolled.recurrence.kernels import backward, forward, machine
+from unrolled.recurrence.kernels.target import host
 from unrolled.recurrence.program import ARITY, trace
 
-EXAMPLES = 30
+EXAMPLES = 20
 
 
 def test_the_adjoint_of_random_cells() -> None:
-    checked(CHECKS["adjoint"], 4 * EXAMPLES, derandomize=True)()
+    checked(check_adjoint, 3 * EXAMPLES, derandomize=True)()
 
 
-@pytest.mark.skipif("compiled" not in NAMES, reason="there is no compiled engine yet")
+@pytest.fixture
+def few_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels with few shapes of tiles compile in half the time; other tests are there for all the shapes."""
+    modules: tuple[ModuleType, ...] = (native, forward, backward, machine)
+    few = replace(host(), registers=8)
+    for module in modules:
+        monkeypatch.setattr(module, "host", lambda: few, raising=False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_registers")
 def test_random_cells_on_the_compiled_engine() -> None:
-    checked(CHECKS["compiled"], EXAMPLES, derandomize=True)()
+    checked(check_compiled, EXAMPLES, derandomize=True)()
 
 
 def test_random_cells_use_every_operator() -> None:
     used: set[str] = set()
-    sizes: list[tuple[int, int]] = []
+    counts: set[tuple[int, int]] = set()
 
-    def look(cell: Cell, sizes_: Any) -> None:
+    def look(cell: Cell, sizes: Sizes) -> None:
         program = trace(cell)
         used.update(made.operation for made in program.instructions)
-        sizes.append((len(program.states), len(program.affines)))
+        counts.add((len(program.states), len(program.affines)))
 
-    checked(look, 150, derandomize=True)()
-    assert used == ARITY.keys() | {"affine"}
-    assert used == set(KINDS)
-    assert {states for states, _ in sizes} == {1, 2, 3}
-    assert {affines for _, affines in sizes} == set(range(1, AFFINES + 1))
-    assert random_cells is not None
-    assert torch.is_grad_enabled()
+    checked(look, 90, derandomize=True)()
+    assert used == ARITY.keys() | {"affine"} == set(KINDS)
+    assert {states for states, _ in counts} == {1, 2, 3}
+    assert {affines for _, affines in counts} == set(range(1, AFFINES + 1))
+
+
+@pytest.mark.parametrize("operation", ["tanh", "multiply", "minimum", "where"])
+def test_a_wrong_derivative_is_found(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth more than the right gradient, and random cells tell."""
+    right = adjoint.RULES[operation]
+
+    def wrong(e: adjoint._Reverse, gradient: int, *arguments: adjoint.Argument) -> tuple[adjoint.Argument | None, ...]:
+        return right(e, e.emit("multiply", 1.1, gradient), *arguments)
+
+    monkeypatch.setitem(adjoint.RULES, operation, wrong)
+    adjoint.differentiate.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="gradient"):
+            checked(check_adjoint, 200, derandomize=True, phases=[Phase.generate])()
+    finally:
+        adjoint.differentiate.cache_clear()

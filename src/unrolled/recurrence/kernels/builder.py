@@ -306,7 +306,8 @@ class Builder:
         )
 
     def fma(self, left: IR, right: IR, addend: IR) -> IR:
-        return self.intrinsic("fma", left, right, addend)
+        """left * right + addend: rounded once where the processor can; elsewhere twice (a true fma would be a call)."""
+        return self.intrinsic("fmuladd", left, right, addend)
 
     def broadcast(self, scalar: IR, kind: IR | None = None) -> IR:
         kind = kind or self.vector

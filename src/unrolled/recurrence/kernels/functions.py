@@ -157,16 +157,11 @@ LOG = {
 """(f - log(1 + f)) / f^2: f from the root of 1/2, less 1, to 0.41 for log, from 0 to 1 for softplus."""
 
 
-def multiply_add(b: Builder, left: IR, right: IR, addend: IR) -> IR:
-    """left * right + addend: rounded once where the processor can; elsewhere twice (a true fma would be a call)."""
-    return b.intrinsic("fmuladd", left, right, addend)
-
-
 def polynomial(b: Builder, coefficients: tuple[float, ...], x: IR) -> IR:
     """By Horner's rule."""
     value = b.splat(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
-        value = multiply_add(b, value, x, b.splat(coefficient))
+        value = b.fma(value, x, b.splat(coefficient))
     return value
 
 
@@ -195,10 +190,10 @@ def reduced(b: Builder, x: IR, factor: float, bias: int, ln2: tuple[float, ...])
     Returns r, and an integer vector whose lowest bits are n + bias.
     """
     shift = b.splat(FORMATS[b.dtype].magic + bias)
-    sum_ = multiply_add(b, x, b.splat(factor * LOG2E), shift)
+    sum_ = b.fma(x, b.splat(factor * LOG2E), shift)
     n = b.fsub(sum_, shift)
     for part in ln2:
-        x = multiply_add(b, n, b.splat(-part / factor), x)
+        x = b.fma(n, b.splat(-part / factor), x)
     return x, b.to_integers(sum_)
 
 
@@ -228,7 +223,7 @@ def sigmoid(b: Builder, x: IR) -> IR:
     p, bits = power(b, x, -1.0, form.bias - down)
     scale = b.to_reals(shifted(b, "left", bits, form.mantissa))
     one = b.splat(2.0**-down)
-    return b.fdiv(one, multiply_add(b, p, scale, one))
+    return b.fdiv(one, b.fma(p, scale, one))
 
 
 def tanh(b: Builder, x: IR) -> IR:
@@ -242,7 +237,7 @@ def tanh(b: Builder, x: IR) -> IR:
     scale = b.to_reals(shifted(b, "left", bits, form.mantissa))
     p = polynomial(b, scaled(EXP_LESS_ONE[b.dtype].above, 2.0, first=1), r)
     # scale * r * p - (1 - scale), in this order: -0 stays -0
-    e = multiply_add(b, b.fmul(scale, r), p, b.ir.fneg(b.fsub(b.splat(1.0), scale)))
+    e = b.fma(b.fmul(scale, r), p, b.ir.fneg(b.fsub(b.splat(1.0), scale)))
     return b.fdiv(e, b.fadd(e, b.splat(2.0)))
 
 
@@ -250,7 +245,7 @@ def log_of_one_plus(b: Builder, f: IR) -> IR:
     """log(1 + f), f from -0.29 to 1: f less a part that is small beside it, so that its rounding matters little."""
     fit = LOG[b.dtype]
     quotient = b.fdiv(polynomial(b, fit.above, f), polynomial(b, fit.below, f))
-    return multiply_add(b, b.ir.fneg(b.fmul(f, f)), quotient, f)
+    return b.fma(b.ir.fneg(b.fmul(f, f)), quotient, f)
 
 
 def log(b: Builder, x: IR) -> IR:
@@ -267,7 +262,7 @@ def log(b: Builder, x: IR) -> IR:
     n = b.fsub(b.to_reals(b.ir.or_(exponent, magic)), b.select(tiny, b.splat(zero + up), b.splat(zero)))
     value = log_of_one_plus(b, b.fsub(m, b.splat(1.0)))
     for part in reversed(form.ln2):
-        value = multiply_add(b, n, b.splat(part), value)
+        value = b.fma(n, b.splat(part), value)
     value = b.select(b.compare("<", x, b.splat(inf)), value, x)
     pole = b.select(b.compare("==", x, b.splat(0.0)), b.splat(-inf), b.splat(nan))
     return b.select(b.compare("<=", x, b.splat(0.0)), pole, value)
