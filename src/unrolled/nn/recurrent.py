@@ -45,6 +45,10 @@ class RecurrentOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
+def _stacked(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack(parts) if len(parts) > 1 else parts[0].unsqueeze(0)
+
+
 @dataclass(eq=False)
 class Packed:
     """What a layer keeps inside `packed()`: weights by layer and direction, and what steps one timestep, by batch."""
@@ -282,8 +286,9 @@ class Recurrent(nn.Module):
             output = answer.output
             if self.residual and inputs.shape == output.shape:
                 output = output + form.inside(inputs)
-            inputs = functional.dropout(output, self.dropout, self.training and layer < self.num_layers - 1)
-        return inputs, tuple(torch.stack(parts) for parts in zip(*finals, strict=True)), seen
+            drops = self.dropout and self.training and layer < self.num_layers - 1
+            inputs = functional.dropout(output, self.dropout) if drops else output
+        return inputs, tuple(map(_stacked, zip(*finals, strict=True))), seen
 
     def _run_layer(
         self, layer: int, inputs: Tensor, states: tuple[Tensor, ...], form: InputForm, observe: bool
@@ -334,6 +339,8 @@ class Recurrent(nn.Module):
         """The states of every layer and direction, (layers · directions, B, H): the given ones or the initial ones."""
         rows, batch = self.num_layers * self.num_directions, form.x.shape[1]
         if state is None:
+            if self.initial_state == "zeros":
+                return (self._initial("", batch),) * len(self.cell.states)
             return tuple(self._initial(name, batch) for name in self.cell.states)
         states = state if isinstance(state, tuple | list) else (state,)
         if len(states) != len(self.cell.states):

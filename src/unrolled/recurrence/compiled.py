@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,16 +77,18 @@ def kernels_of(key: str, dtype: torch.dtype, *options: Any) -> Kernels:
 
 def refuses(request: Request) -> str | None:
     """Why this engine cannot run the request, or None if it can."""
-    tensors = [request.x, *(value for way in request.directions for value in (*way.parameters.values(), *way.states))]
-    if any(tensor.device.type != "cpu" for tensor in tensors):
-        return "compiled kernels run on the CPU"
-    kinds = {tensor.dtype for tensor in tensors[1:]}
-    if len(kinds) > 1 or kinds.isdisjoint(DTYPES):
-        return f"compiled kernels compute in float32 or float64, not {', '.join(sorted(map(str, kinds)))}"
-    x = request.x
-    if x.is_floating_point() and x.dtype not in kinds and not torch.is_autocast_enabled("cpu"):
-        return f"x is {x.dtype}, and the weights are {kinds.pop()}"
-    if has_half_weights(request) and kinds != {torch.float32}:
+    x, dtype = request.x, request.directions[0].states[0].dtype
+    for way in request.directions:
+        for tensor in (x, *way.parameters.values(), *way.states):
+            if tensor.device.type != "cpu":
+                return "compiled kernels run on the CPU"
+            if tensor.dtype is not dtype and tensor is not x:
+                return f"compiled kernels compute in one type, and there are {dtype} and {tensor.dtype}"
+    if dtype not in DTYPES:
+        return f"compiled kernels compute in float32 or float64, not {dtype}"
+    if x.dtype is not dtype and x.is_floating_point() and not torch.is_autocast_enabled("cpu"):
+        return f"x is {x.dtype}, and the weights are {dtype}"
+    if dtype is not torch.float32 and has_half_weights(request):
         return 'weights="bfloat16" is for layers of float32'
     if not x.shape[1]:
         return "the batch is empty"
@@ -137,6 +140,9 @@ def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Te
         return run_forward(call, False)
     if direction.packed is not None and direction.packed.half:
         raise ValueError('weights="bfloat16" is for inference: use torch.no_grad()')
+    if needs and not _is_traced():
+        make = partial(_call, key, x, parameters, states, *rest, checkpoint)
+        return list(_Differentiable.apply(key, make, x, len(parameters), *parameters, *states))  # type: ignore[no-untyped-call]
     results: list[Tensor] = recurrence(key, x, parameters, states, *rest, needs, checkpoint if needs else 0)
     return results
 
@@ -172,8 +178,8 @@ def _call(
     half = packed is not None and packed.half
     options = (observe, mask is not None, keep is not None, not x.is_floating_point(), half)
     kernels = {saving: kernels_of(key, states[0].dtype, saving, *options) for saving in (False, True)}
-    contiguous = {name: value.detach().contiguous() for name, value in zip(names, parameters, strict=True)}
-    return Call(kernels, x.detach(), contiguous, tuple(states), mask, keep, lengths, reverse, checkpoint, packed)
+    contiguous = {name: value.contiguous() for name, value in zip(names, parameters, strict=True)}
+    return Call(kernels, x, contiguous, tuple(states), mask, keep, lengths, reverse, checkpoint, packed)
 
 
 def _forward(
@@ -283,6 +289,46 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
         dweights = [found.pop(0) for _ in parameters] if want_weights else [None] * weights
         found = [*dx, *dweights, *found]
     return None, found[0], found[1 : 1 + weights], found[1 + weights :], *[None] * 7
+
+
+class _Differentiable(torch.autograd.Function):
+    """The operator without torch's dispatcher on the way: for small layers that takes longer than the kernels."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, key: str, make: Callable[[], Call], x: Tensor, weights: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        call = make()
+        *results, kept = run_forward(call, True)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, *tensors, kept)
+        ctx.key, ctx.call, ctx.weights = key, call, weights
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        call, (x, *tensors, kept) = ctx.call, ctx.saved_tensors
+        parameters, states = tensors[: ctx.weights], tensors[ctx.weights :]
+        like, shape = call.states[0], (call.steps, call.batch, call.hidden)
+        given = [
+            _zeros(like, like.shape if 1 <= place <= len(states) else shape) if value is None else value
+            for place, value in enumerate(gradients)
+        ]
+        if torch.is_grad_enabled():
+            observe = bool(call.form.seen)
+            rest = (call.mask, call.keep, call.lengths, call.reverse, observe, given)
+            return None, None, *_with_count(_eager_gradients(ctx.key, x, parameters, states, *rest))
+        want_x, want_weights = ctx.needs_input_grad[2], any(ctx.needs_input_grad[4 : 4 + ctx.weights])
+        dfinals, dseen = given[1 : 1 + len(states)], given[1 + len(states) :]
+        found = run_backward(call, given[0], dfinals, dseen, kept, want_x, want_weights)
+        dx = (found.x if found.x is not None else torch.zeros_like(x)) if want_x else None
+        dweights = found.parameters.values() if want_weights else [None] * ctx.weights
+        return None, None, *_with_count([dx, *dweights, *found.states])
+
+
+def _with_count(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """The gradients in the order of the arguments of `_Differentiable`: after x comes a number, which has none."""
+    return [gradients[0], None, *gradients[1:]]
 
 
 def _zeros(like: Tensor, shape: Sequence[int]) -> Tensor:

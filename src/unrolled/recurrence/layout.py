@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from torch import Tensor
 
@@ -44,7 +44,7 @@ class Layout:
 
     blocks: tuple[Block, ...]
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, int]:
         """Each parameter's name and how many blocks it stacks, in torch's order."""
         return {block.parameter: block.stacked for block in self.blocks}

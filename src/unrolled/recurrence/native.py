@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class Kernels:
         self.lanes = host().lanes(form.dtype)
         self.states = range(len(form.program.states))
         self.own = tuple(value for value in form.operands if value >= form.program.first)
+        self.forward_packs, self.backward_packs = forward.packs(form), backward.packs(form)
 
     @cached_property
     def forward(self) -> machine.Kernel:
@@ -56,22 +57,48 @@ class Kernels:
         with _compiling:
             return backward.compiled(self.form)
 
+    @cached_property
+    def sums(self) -> list[tuple[str, int, int, int]]:
+        """Which rows of the kernel's sums are the gradient of which biases and vectors.
+
+        Each is a parameter's name, the first of its blocks, the first row, and how many blocks and rows follow.
+        """
+        form, found = self.form, []
+        keys = [(form.name(number), "bias") for number in form.biased if number in form.delta_of()]
+        keys += [key for key in form.vectors if key in form.adjoint.vectors]
+        for row, (gate, entry) in enumerate(keys):
+            for name in (entry, "bias_hidden") if entry == "bias" else (entry,):
+                block = form.layout.find(gate, name)
+                if block is not None:
+                    found.append((block.parameter, block.position, row))
+        joined: list[tuple[str, int, int, int]] = []
+        for parameter, position, row in sorted(found):
+            if joined:
+                name, first, first_row, count = joined[-1]
+                if (name, first + count, first_row + count) == (parameter, position, row):
+                    joined[-1] = (name, first, first_row, count + 1)
+                    continue
+            joined.append((parameter, position, row, 1))
+        return joined
+
     def padded(self, hidden: int) -> int:
         """The hidden size, rounded up to whole vectors."""
         return -(-hidden // self.lanes) * self.lanes
 
-    def history(self, steps: int, batch: int, padded: int) -> dict[str, int]:
-        """The buffers of states and of what is kept, and how many numbers each has."""
-        form, plane = self.form, batch * padded
-        slots = (steps + 1 if form.saving else 2) * plane
-        sizes = {f"state_{state}": slots for state in self.states}
-        sizes |= dict.fromkeys(masked_names(form), slots)
-        sizes |= {f"inner_{value}": (steps if form.saving else 1) * plane for value in self.own}
-        return sizes | {"saved": steps * plane * len(form.saved) if form.saving else 0}
-
     def arena_size(self, steps: int, batch: int, hidden: int) -> int:
         """How many numbers the buffers of `history` have together."""
-        return sum(self.history(steps, batch, self.padded(hidden)).values())
+        return sum(_history(self, steps, batch, self.padded(hidden)).values())
+
+
+@lru_cache(maxsize=256)
+def _history(kernels: Kernels, steps: int, batch: int, padded: int) -> dict[str, int]:
+    """The buffers of states and of what is kept, and how many numbers each has."""
+    form, plane = kernels.form, batch * padded
+    slots = (steps + 1 if form.saving else 2) * plane
+    sizes = {f"state_{state}": slots for state in kernels.states}
+    sizes |= dict.fromkeys(masked_names(form), slots)
+    sizes |= {f"inner_{value}": (steps if form.saving else 1) * plane for value in kernels.own}
+    return sizes | {"saved": steps * plane * len(form.saved) if form.saving else 0}
 
 
 def _empty(like: Tensor, *shape: int) -> Tensor:
@@ -92,63 +119,48 @@ def _addresses(arena: Tensor, sizes: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
 class Call:
     """One direction of a layer, to be run.
 
     Attributes:
-        form: how: what the kernels are compiled for, apart from whether they save.
-        kernels: by whether they save, the kernels.
-        x: (T, B, I) vectors, or (T, B) ids.
+        kernels: by whether they save, the kernels; `form` is what they are compiled for, apart from that.
+        x: (T, B, I) vectors, or (T, B) ids. `vectors` is what the kernel reads x from: x itself, or for ids the
+            weights' columns as rows, and a row of zeros.
         parameters: contiguous tensors, by the layout's names.
         states: the initial states, (B, H) each, in the user's order.
         mask, keep, lengths, reverse: see `Direction` and `Request`.
         checkpoint: how many timesteps lie between kept states; 0 keeps everything.
         packed: where packed weights are kept from call to call, or None.
+        steps, batch, hidden, inputs, padded: T, B, H, I, and H rounded up to whole vectors.
+        threads: as many as torch has, or 1 where a timestep's work is less than what a barrier costs.
     """
 
-    kernels: Mapping[bool, Kernels]
-    x: Tensor
-    parameters: Mapping[str, Tensor]
-    states: tuple[Tensor, ...]
-    mask: Tensor | None
-    keep: Tensor | None
-    lengths: Tensor | None
-    reverse: bool
-    checkpoint: int = 0
-    packed: PackedWeights | None = None
+    def __init__(
+        self, kernels: Mapping[bool, Kernels], x: Tensor, parameters: Mapping[str, Tensor], states: tuple[Tensor, ...],
+        mask: Tensor | None, keep: Tensor | None, lengths: Tensor | None, reverse: bool, checkpoint: int = 0,
+        packed: PackedWeights | None = None,
+    ) -> None:  # fmt: skip
+        self.kernels, self.form, self.x, self.parameters, self.states = (
+            kernels,
+            kernels[False].form,
+            x,
+            parameters,
+            states,
+        )
+        self.mask, self.lengths, self.reverse = mask, lengths, reverse
+        self.checkpoint, self.packed = checkpoint, packed
+        self.steps, self.batch, self.hidden = x.shape[0], x.shape[1], states[0].shape[-1]
+        self.inputs = parameters["weight_ih"].shape[1] if self.form.projected else x.shape[-1]
+        self.padded = kernels[False].padded(self.hidden)
+        self.schedule = schedule_of(self.steps, self.batch, lengths, reverse)
+        self.vectors = self._vectors()
+        self.sorted_mask = None if mask is None else self.schedule.sorted(mask)
+        self.keep = None if keep is None else keep.contiguous()
+        work = self.batch * self.hidden * self.hidden * len(self.form.affines)
+        shared = work >= SHARED_WORK and self.padded > kernels[False].lanes
+        self.threads = openmp.threads_for() if shared else 1
 
-    @property
-    def form(self) -> Form:
-        return self.kernels[False].form
-
-    @cached_property
-    def steps(self) -> int:
-        return self.x.shape[0]
-
-    @cached_property
-    def batch(self) -> int:
-        return self.x.shape[1]
-
-    @cached_property
-    def hidden(self) -> int:
-        return self.states[0].shape[-1]
-
-    @cached_property
-    def inputs(self) -> int:
-        return self.parameters["weight_ih"].shape[1] if self.form.projected else self.x.shape[-1]
-
-    @cached_property
-    def padded(self) -> int:
-        return self.kernels[False].padded(self.hidden)
-
-    @cached_property
-    def schedule(self) -> Schedule:
-        return schedule_of(self.steps, self.batch, self.lengths, self.reverse)
-
-    @cached_property
-    def vectors(self) -> Tensor:
-        """What the kernel reads x from: x itself, or for ids the weights' columns as rows, and a row of zeros."""
+    def _vectors(self) -> Tensor:
         if not self.form.projected:
             return self.x if self.x.stride(-1) == 1 or self.x.shape[-1] == 1 else self.x.contiguous()
         if self.packed is not None and self.packed.columns is not None:
@@ -175,20 +187,6 @@ class Call:
             return even_places(self.steps, self.batch, self.reverse, value.stride(0), value.stride(1))
         return schedule.places(value.stride(0), value.stride(1))
 
-    @cached_property
-    def sorted_mask(self) -> Tensor | None:
-        return None if self.mask is None else self.schedule.sorted(self.mask)
-
-    @cached_property
-    def whole_keep(self) -> Tensor | None:
-        return None if self.keep is None else self.keep.contiguous()
-
-    @cached_property
-    def threads(self) -> int:
-        """As many as torch has, or 1 where a timestep's work is less than what a barrier costs."""
-        work = self.batch * self.hidden * self.hidden * len(self.form.affines)
-        return openmp.threads_for() if work >= SHARED_WORK and self.padded > self.kernels[False].lanes else 1
-
     def common(self, schedule: Schedule, rows: Tensor, x_places: Tensor) -> dict[str, int]:
         """The arguments that both kernels take."""
         values = {
@@ -197,7 +195,7 @@ class Call:
             "entry": schedule.entry.data_ptr(), "exit": schedule.exit.data_ptr(), "rows": rows.data_ptr(),
             "x": self.vectors.data_ptr(), "xrows": x_places.data_ptr(),
             "mask": 0 if self.sorted_mask is None else self.sorted_mask.data_ptr(),
-            "keep": 0 if self.whole_keep is None else self.whole_keep.data_ptr(),
+            "keep": 0 if self.keep is None else self.keep.data_ptr(),
         }  # fmt: skip
         return values | {f"parameter_{name}": value.data_ptr() for name, value in self.parameters.items()}
 
@@ -277,24 +275,18 @@ def prepare_forward(
 ) -> Prepared:  # fmt: skip
     """The arguments of the forward kernel for some timesteps."""
     kernels, like = call.kernels[saving], states[0]
-    form, batch = kernels.form, call.batch
+    batch = call.batch
     rows, x_places = call.places(schedule, _strided(batch)), call.x_places(schedule)
-    history = kernels.history(schedule.steps, batch, call.padded)
+    history = _history(kernels, schedule.steps, batch, call.padded)
     size = sum(history.values())
     # What leaves the operator is the same every time, also where shorter rows leave holes.
     arena = _zeros(like, size) if saving and schedule.ragged else _empty(like, size)
-    packed_sizes = _packed_sizes(call, kernels)
+    packed_sizes = _packed_sizes(kernels, call.hidden, call.inputs)
     weights = None if call.packed is None else call.packed.weights.get(id(kernels))
     pack = weights is None
     if weights is None:
         weights = _empty(like, sum(packed_sizes.values()))
-    chunk = max(1, min(schedule.steps, PROJECTED_ROWS // max(batch, 1)))
-    hoisted = form.projected or batch <= HOISTED_BATCH
-    sizes = {
-        "xbuffer": call.padded * chunk * batch * len(form.on_input) if hoisted else 0,
-        "between": batch * call.padded * len(form.forward.crossing),
-        "nowhere": call.padded,
-    }
+    chunk, hoisted, sizes = _forward_sizes(kernels, schedule.steps, batch, call.padded)
     work = _empty(like, sum(sizes.values()))
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= _addresses(weights, packed_sizes)
@@ -307,19 +299,30 @@ def prepare_forward(
     return Prepared(arguments, arena, weights, (work, rows, x_places, seen, *states, *finals))
 
 
-def _packed_sizes(call: Call, kernels: Kernels) -> dict[str, int]:
+@lru_cache(maxsize=256)
+def _forward_sizes(kernels: Kernels, steps: int, batch: int, padded: int) -> tuple[int, bool, dict[str, int]]:
+    """How many timesteps of x are multiplied at once, whether they are, and the sizes of what that and levels take."""
+    form = kernels.form
+    chunk = max(1, min(steps, PROJECTED_ROWS // max(batch, 1)))
+    hoisted = form.projected or batch <= HOISTED_BATCH
+    return chunk, hoisted, {
+        "xbuffer": padded * chunk * batch * len(form.on_input) if hoisted else 0,
+        "between": batch * padded * len(form.forward.crossing),
+        "nowhere": padded,
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _packed_sizes(kernels: Kernels, hidden: int, inputs: int) -> dict[str, int]:
     """How many numbers the biases and each stretch of packed weights have; weights half as wide take half as many."""
     form, width = kernels.form, 2 if kernels.form.half_weights else 1
-    return {"bias": call.padded * max(1, len(form.affines))} | {
-        packed.name: packed.size(call.hidden, _depth(call, packed.operand), kernels.lanes) // width
-        for packed in forward.packs(form)
+    return {"bias": kernels.padded(hidden) * max(1, len(form.affines))} | {
+        packed.name: packed.size(hidden, hidden if packed.operand else inputs, kernels.lanes) // width
+        for packed in kernels.forward_packs
     }
 
 
-def _depth(call: Call, operand: int) -> int:
-    return call.inputs if operand == 0 else call.hidden
-
-
+@lru_cache(maxsize=32)
 def _strided(batch: int) -> Tensor:
     """A tensor (T, B) whose places are the numbers of rows."""
     return torch.empty(0).as_strided((0, batch), (batch, 1))
@@ -390,20 +393,12 @@ def _backward_part(
     planes, sums = len(form.delta_of()), backward.sums_of(form)
     want_weights, threads = bool(found.parameters), call.threads
     stride = outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes) if want_weights else 0
-    sizes = {
-        "between": batch * padded * len(form.backward.crossing),
-        "scratch": threads * stride,
-        **{f"carry_{state}": 2 * batch * padded for state in kernels.states},
-        **{
-            packed.name: packed.size(_depth(call, packed.operand), call.hidden, lanes)
-            for packed in backward.packs(form)
-        },
-    }
+    sizes = _backward_sizes(kernels, batch, call.hidden, call.inputs, threads * stride)
     work = _empty(like, sum(sizes.values()))
     delta = _empty(like, schedule.steps, batch, planes, padded)
     totals = _empty(like, len(sums), padded)
     dinit = tuple(_empty(value, *value.shape) for value in found.states)
-    history = kernels.history(schedule.steps, batch, padded)
+    history = _history(kernels, schedule.steps, batch, padded)
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= {
         "pack": 1, "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
@@ -421,20 +416,27 @@ def _backward_part(
     kernels.backward(arguments, threads)
     found.states = dinit
     if want_weights:
-        _add_sums(form, found.parameters, totals[:, : call.hidden])
+        _add_sums(kernels, found.parameters, totals[:, : call.hidden])
         if form.projected:
             _add_columns(call, schedule, delta, found.parameters["weight_ih"])
 
 
-def _add_sums(form: Form, parameters: Mapping[str, Tensor], totals: Tensor) -> None:
+@lru_cache(maxsize=256)
+def _backward_sizes(kernels: Kernels, batch: int, hidden: int, inputs: int, scratch: int) -> dict[str, int]:
+    plane, form = batch * kernels.padded(hidden), kernels.form
+    sizes = {"between": plane * len(form.backward.crossing), "scratch": scratch}
+    sizes |= {f"carry_{state}": 2 * plane for state in kernels.states}
+    return sizes | {
+        packed.name: packed.size(hidden if packed.operand else inputs, hidden, kernels.lanes)
+        for packed in kernels.backward_packs
+    }
+
+
+def _add_sums(kernels: Kernels, parameters: Mapping[str, Tensor], totals: Tensor) -> None:
     """The gradients of biases and vectors."""
-    keys = [(form.name(number), "bias") for number in form.biased if number in form.delta_of()]
-    keys += [key for key in form.vectors if key in form.adjoint.vectors]
-    for (gate, entry), total in zip(keys, totals, strict=True):
-        for name in (entry, "bias_hidden") if entry == "bias" else (entry,):
-            block = form.layout.find(gate, name)
-            if block is not None:
-                block.rows(parameters[block.parameter]).add_(total)
+    hidden = totals.shape[1]
+    for name, block, row, count in kernels.sums:
+        parameters[name].view(-1, hidden)[block : block + count].add_(totals[row : row + count])
 
 
 def _add_columns(call: Call, schedule: Schedule, delta: Tensor, gradient: Tensor) -> None:

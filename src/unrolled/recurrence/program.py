@@ -16,7 +16,7 @@ import linecache
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import FrameType
 from typing import Any, cast
 
@@ -112,7 +112,7 @@ class Program:
         """The affine maps, in the order in which the step names them: gate order."""
         return [instruction for instruction in self.instructions if instruction.operation == "affine"]
 
-    @property
+    @cached_property
     def opaque(self) -> str | None:
         """The first operation that is not in `unrolled.cells`, in words and with its line; None if all are."""
         for instruction in self.instructions:
