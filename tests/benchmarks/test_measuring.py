@@ -12,6 +12,7 @@ from benchmarks.measuring import (
     Plan,
     alternate,
     busy_mark,
+    calmest,
     machine,
     rounds_for,
     table,
@@ -59,6 +60,15 @@ def test_the_machine_names_its_processor_and_every_version() -> None:
     assert about["cores"] >= 1
     assert about["versions"]["torch"] == torch.__version__
     assert {"unrolled", "numpy", "jax", "onnxruntime", "python"} <= set(about["versions"])
+
+
+@pytest.mark.parametrize(("busy", "kept", "tried"), [([1.0, 0.5, 2.0, 0.0], 0.5, 3), ([1.0, 0.0], 0.0, 2)])
+def test_the_calmest_time_counts(busy: list[float], kept: float, tried: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    left = list(busy)
+    monkeypatch.setattr(Neighbours, "__exit__", lambda self, *_: setattr(self, "cores", left.pop(0)))
+    _, cores = calmest({"a": lambda: None}, Plan(rounds=1, most=1, budget=0.0, turn=0.0, again=2))
+    assert (cores, len(busy) - len(left)) == (kept, tried)
 
 
 def test_a_table_is_as_wide_as_its_widest_cells() -> None:

@@ -106,6 +106,17 @@ def test_a_contestant_with_other_numbers_is_refused(
     assert fault in skipped["liar"]
 
 
+@pytest.mark.parametrize("name", ["liar", "ours"])
+def test_a_contestant_that_fails_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(task: Task) -> Contestant:
+        raise RuntimeError("broken")
+
+    monkeypatch.setitem(PEERS, name, broken)
+    found, _, skipped = recurrence.contestants_of(Task("lstm", SHAPE, training=False, threads=1), ["liar"])
+    assert list(found) == (["ours"] if name == "liar" else [])
+    assert skipped == {name: "it failed: RuntimeError: broken"}
+
+
 def test_operations_count_every_matrix_once_and_thrice_in_training() -> None:
     inference, training = (Task("gru", Shape(2, 3, 5, 7), training=mode, threads=1).flops for mode in (False, True))
     assert inference == 2 * 7 * 2 * 3 * 5 * (3 + 5)
