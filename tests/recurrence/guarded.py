@@ -71,6 +71,9 @@ class Guard:
             return like.new_empty(shape)
         return torch.frombuffer((kind * count).from_address(address), dtype=like.dtype).view(shape)
 
+    def scratch(self, like: Tensor, purpose: str, *shape: int) -> Tensor:
+        return self.tensor(like, *shape)
+
     def copy(self, value: Tensor) -> Tensor:
         return self.tensor(value, *value.shape).copy_(value)
 
@@ -99,6 +102,7 @@ def main(name: str) -> None:
     for at_end in (True, False):
         guard = Guard(at_end)
         native._empty = native._zeros = guard.tensor
+        native._scratch = guard.scratch
         native._addresses = guard.addresses
         for steps, batch, hidden, inputs in SHAPES:
             for dtype in (torch.float32, torch.float64):

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from unrolled.recurrence import openmp
+from unrolled.recurrence import memory, openmp
 from unrolled.recurrence.kernels import backward, forward, machine, outer
 from unrolled.recurrence.kernels.frame import masked_names
 from unrolled.recurrence.kernels.target import host
@@ -102,8 +102,14 @@ def _history(kernels: Kernels, steps: int, batch: int, padded: int) -> dict[str,
 
 
 def _empty(like: Tensor, *shape: int) -> Tensor:
-    """What kernels write to: every tensor of theirs comes from here or from `_zeros`, so that tests can guard them."""
-    return like.new_empty(shape)
+    """What kernels write to: every tensor of theirs comes from here or from its neighbours, so that tests can guard
+    them."""
+    return memory.in_large_pages(like.new_empty(shape))
+
+
+def _scratch(like: Tensor, purpose: str, *shape: int) -> Tensor:
+    """What kernels work in and nobody sees: the same memory at every call."""
+    return memory.scratch(like, purpose, *shape)
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:
@@ -280,14 +286,15 @@ def prepare_forward(
     history = _history(kernels, schedule.steps, batch, call.padded)
     size = sum(history.values())
     # What leaves the operator is the same every time, also where shorter rows leave holes.
-    arena = _zeros(like, size) if saving and schedule.ragged else _empty(like, size)
+    fresh = _zeros if schedule.ragged else _empty
+    arena = fresh(like, size) if saving else _room(call, "states", size)
     packed_sizes = _packed_sizes(kernels, call.hidden, call.inputs)
     weights = None if call.packed is None else call.packed.weights.get(id(kernels))
     pack = weights is None
     if weights is None:
-        weights = _empty(like, sum(packed_sizes.values()))
+        weights = _room(call, "weights", sum(packed_sizes.values()))
     chunk, hoisted, sizes = _forward_sizes(kernels, schedule.steps, batch, call.padded)
-    work = _empty(like, sum(sizes.values()))
+    work = _room(call, "forward", sum(sizes.values()))
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= _addresses(weights, packed_sizes)
     arguments |= {"chunk": chunk, "hoist": int(hoisted), "pack": int(pack), "seen": seen.data_ptr()}
@@ -297,6 +304,12 @@ def prepare_forward(
     arguments |= {f"init_{number}": state.data_ptr() for number, state in enumerate(states)}
     arguments |= {f"final_{number}": state.data_ptr() for number, state in enumerate(finals)}
     return Prepared(arguments, arena, weights, (work, rows, x_places, seen, *states, *finals))
+
+
+def _room(call: Call, purpose: str, size: int) -> Tensor:
+    """What the forward kernel works in. Packed weights outlast the call, and so may the prepared kernel of a step."""
+    like = call.states[0]
+    return _scratch(like, purpose, size) if call.packed is None else _empty(like, size)
 
 
 @lru_cache(maxsize=256)
@@ -394,8 +407,8 @@ def _backward_part(
     want_weights, threads = bool(found.parameters), call.threads
     stride = outer.scratch_size(call.hidden, max(call.hidden, call.inputs), lanes) if want_weights else 0
     sizes = _backward_sizes(kernels, batch, call.hidden, call.inputs, threads * stride)
-    work = _empty(like, sum(sizes.values()))
-    delta = _empty(like, schedule.steps, batch, planes, padded)
+    work = _scratch(like, "backward", sum(sizes.values()))
+    delta = _scratch(like, "delta", schedule.steps, batch, planes, padded)
     totals = _empty(like, len(sums), padded)
     dinit = tuple(_empty(value, *value.shape) for value in found.states)
     history = _history(kernels, schedule.steps, batch, padded)

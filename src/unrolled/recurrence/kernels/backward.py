@@ -246,7 +246,7 @@ class _Backward:
 
     def _rows(self, level: int, step: IR, products: list[int], first_row: IR, count: IR, depth: IR) -> None:
         b, frame = self.b, self.frame
-        choices = classes(b.target.registers, max(1, len(products)))
+        choices = classes(b.target.registers, 1)
         scratch = b.scratch(max(1, most_sums(choices, len(products))))
         partials = b.scratch(max(1, choices[0].panels * len(self.sums)))
         first = frame.table("first", step)

@@ -19,7 +19,17 @@ from unrolled.recurrence.kernels.builder import IR, Builder
 from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.packing import pack_rows
 from unrolled.recurrence.kernels.target import Target, host
-from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, classes, for_tiles, most_sums, multiply, start
+from unrolled.recurrence.kernels.tiles import (
+    Group,
+    Shape,
+    Tile,
+    bundles,
+    classes,
+    for_tiles,
+    most_sums,
+    multiply,
+    start,
+)
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Instruction
 
@@ -53,8 +63,7 @@ def packs(form: Form) -> list[Packed]:
         operands = ([] if form.projected else [0]) + list(form.operands)
         for operand in operands:
             takers = form.on_input if operand == 0 else form.operands[operand]
-            affines = tuple(number for number in here if number in takers)
-            if affines:
+            for affines in bundles([number for number in here if number in takers]):
                 found.append(Packed(f"packed_{len(found)}", level, operand, affines))
     return found
 
@@ -250,7 +259,8 @@ class _Forward:
     def _level(self, level: int, step: IR, chunk_first: IR) -> None:
         b, frame = self.b, self.frame
         affines = [number for number in self.levels.values[level] if number in self.form.affines]
-        choices = classes(b.target.registers, max(1, len(affines)))
+        widest = max((len(packed.affines) for packed in self.packs if packed.level == level), default=1)
+        choices = classes(b.target.registers, widest)
         sums = b.scratch(max(1, most_sums(choices, len(affines))))
         count, first = frame.table("counts", step), frame.table("first", step)
         behind = b.sub(first, chunk_first)

@@ -14,7 +14,9 @@ from llvmlite import ir
 
 from unrolled.recurrence.kernels.builder import IR, Builder, Loop, i64, pointer, void
 
-MOST_ROWS = 8
+MOST_ROWS = 14
+"""Two vectors of weights × 14 rows fill 32 registers, and read the fewest weights for what they compute."""
+
 PANELS = (8, 4, 2, 1)
 """How many panels a tile may have side by side."""
 
@@ -54,6 +56,19 @@ def shapes(registers: int, gates: int) -> list[Shape]:
         if gates * panels < registers - 1
     ]
     return [shape for shape in found if shape.rows >= 1] or [Shape(1, 1)]
+
+
+def bundles(gates: Sequence[int]) -> list[tuple[int, ...]]:
+    """Gates that are multiplied side by side: two, or three where an odd one would be left.
+
+    More rows with fewer gates read fewer weights, and weights come from further away than rows do.
+    """
+    rest, found = list(gates), []
+    while rest:
+        count = 3 if len(rest) in (3, 5) else 2
+        found.append(tuple(rest[:count]))
+        rest = rest[count:]
+    return found
 
 
 def classes(registers: int, gates: int) -> list[Shape]:
