@@ -9,7 +9,10 @@ import pytest
 import torch
 
 import unrolled
+from unrolled.data.corpus import open_corpus
+from unrolled.data.vocabulary import BOS, EOS, PAD, UNK
 from unrolled.errors import UserError
+from unrolled.models.build import build_model
 from unrolled.models.ngram import WittenBell
 from unrolled.run import Run
 from unrolled.training.recipe import recipe_from_mapping
@@ -78,8 +81,7 @@ def test_sampled_words_are_parted_by_blanks_and_never_unknown(runs: dict[str, Ru
 def test_temperature_zero_takes_the_best_symbol_each_time(runs: dict[str, Run]) -> None:
     run, text = runs["character"], ""
     for _ in range(12):
-        best = run.next(text, top=1)[0].symbol
-        text += {"␣": " ", "⏎": "\n", "↵": "\n", "\\n": "\n"}.get(best, best)
+        text += run.next(text, top=1)[0].symbol
     assert run.sample(temperature=0, length=12) == text
 
 
@@ -117,6 +119,70 @@ def test_unknown_words_are_counted_and_spelt(runs: dict[str, Run]) -> None:
     assert plain.score("zebra slept").symbols[-1] == plain.score("qqqq slept").symbols[-1]
 
 
+@pytest.mark.parametrize("name", ["word", "spelt", "lines", "character"])
+@pytest.mark.parametrize("prefix", ["zebra", "the zebra", "the qqqq", "the cat, which xylophoned fish"])
+def test_unknown_words_of_a_prefix_count_as_the_score_counts_them(runs: dict[str, Run], name: str, prefix: str) -> None:
+    run = runs[name]
+    candidates = {candidate.symbol: candidate.probability for candidate in run.next(prefix, top=10**6)}
+    text = f"{prefix} slept" if run.vocabulary.level == "word" else f"{prefix}s"
+    last = run.score(text).symbols[-2 if run.ends else -1]
+    assert math.log(candidates[last.symbol]) == pytest.approx(last.log_probability, abs=1e-4)
+    never = {"<unk>"} if run.ends else {"<unk>", "<eos>"}
+    best = max(candidates.keys() - never, key=lambda symbol: candidates[symbol])
+    ahead = run.sample(prefix, temperature=0, length=1).removeprefix(prefix)
+    assert ahead.strip() == ("" if best == "<eos>" else best.strip())
+
+
+def test_prefixes_that_differ_in_an_unknown_word_lead_elsewhere(
+    runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spelt = runs["spelt"]
+    assert spelt.next("the xylophone") != spelt.next("the zzz")
+    assert runs["word"].next("the xylophone") == runs["word"].next("the zzz")
+    seen = []
+    step = spelt.model.step
+    monkeypatch.setattr(spelt.model, "step", lambda *given: (seen.append(answer := step(*given)), answer)[1])
+    for prefix in ("the xylophone", "the zzz"):
+        spelt.samples(2, prefix, length=2, seed=1)
+    first, second = seen[0][0], seen[2][0]
+    assert first.shape[0] == 2
+    assert not torch.equal(first, second)
+    expected = {candidate.symbol: candidate.probability for candidate in spelt.next("the zzz", top=10**6)}
+    assert expected["slept"] == pytest.approx(float(second[1, spelt.vocabulary.ids["slept"]].exp()), rel=1e-4)
+
+
+def test_a_word_that_means_unknown_is_spelt_as_in_training(story: Path) -> None:
+    text = f"data.path={story}", "data.level=word", "data.unknown=<unk>"
+    recipe = recipe_from_mapping({"task": "language-model", "model": {"characters": 6, "hidden": 8}}, text)
+    vocabulary = open_corpus(recipe.data).vocabulary
+    spellings = build_model(recipe.model, vocabulary).spellings
+    assert spellings is not None
+    assert spellings[UNK].tolist() == vocabulary.spell("<unk>") != [0] * 16
+    assert not spellings[[PAD, BOS, EOS]].any()
+
+
+def test_several_texts_are_scored_in_their_order(runs: dict[str, Run]) -> None:
+    run = runs["word"]
+    texts = ["zebra", "the cat", "a bird"]
+    assert run.score(*texts) == [run.score(text) for text in texts]
+
+
+def test_symbols_are_their_text_and_how_it_is_shown(runs: dict[str, Run]) -> None:
+    for name in ("character", "byte"):
+        symbols = runs[name].score("the cat\n").symbols
+        assert "".join(symbol.symbol for symbol in symbols) == "the cat\n"
+        assert "".join(symbol.shown for symbol in symbols) == "the␣cat\\n"
+        found = {candidate.symbol: candidate.shown for candidate in runs[name].next("the cat", top=10**6)}
+        assert found[" "] == "␣"
+
+
+def test_a_run_is_evaluated_on_its_own_test_part(runs: dict[str, Run], story: Path) -> None:
+    run = runs["character"]
+    figures = run.metrics["test"]
+    assert run.evaluate().perplexity == pytest.approx(figures["perplexity"], rel=1e-5)
+    assert run.bigram() == pytest.approx({name: figures["bigram"][name] for name in run.bigram() or {}})
+
+
 def test_lines_end_by_themselves(runs: dict[str, Run]) -> None:
     run = runs["lines"]
     assert run.ends
@@ -141,12 +207,18 @@ def test_mistakes_are_named(runs: dict[str, Run], tmp_path: Path) -> None:
     run = runs["character"]
     with pytest.raises(UserError, match="nothing to score"):
         run.score("")
-    with pytest.raises(UserError, match="--temperature -1"):
+    with pytest.raises(UserError, match=r"^temperature -1"):
         run.sample(temperature=-1)
-    with pytest.raises(UserError, match="--count 0"):
+    with pytest.raises(UserError, match=r"^count 0"):
         run.samples(0)
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="nothing here is no run folder: there is no such folder"):
         unrolled.load(tmp_path / "nothing here")
+    with pytest.raises(UserError, match=r"is no run folder: it holds no recipe\.toml"):
+        unrolled.load(tmp_path)
+    with pytest.raises(TypeError, match="score takes texts, not list"):
+        run.score(["the cat", "the dog"])  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="not int"):
+        run.score("the cat", 3)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("file", ["recipe.toml", "vocabulary.json", "model.safetensors"])

@@ -8,24 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from unrolled.cells import Cell
-from unrolled.data.corpus import open_corpus, stream_of
+from unrolled.data.corpus import Corpus, open_corpus, stream_of
+from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from unrolled.decoding.sampling import Sampler, sample
 from unrolled.errors import UserError
 from unrolled.files import read_json
 from unrolled.models.build import build_model, cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import State
-from unrolled.training.baseline import bigram_figures
+from unrolled.training.baseline import Bigram
 from unrolled.training.evaluation import Evaluation, evaluate_stream
 from unrolled.training.recipe import Recipe, load_recipe
-from unrolled.training.run_folder import RECIPE, load_weights
+from unrolled.training.run_folder import RECIPE, check_run_folder, load_weights
 from unrolled.training.session import METRICS, VOCABULARY, begin
+
+_Spelt = tuple[Tensor | None, State | None]
+"""A model's state while drawing, and how the symbol to be read next is spelt where that is not the vocabulary's way."""
 
 PIECE = 256
 """Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
@@ -33,10 +37,16 @@ PIECE = 256
 
 @dataclass(frozen=True)
 class SymbolScore:
-    """One symbol of a scored text, as it is shown, and its natural log-probability given those before it."""
+    """One symbol of a scored text and its natural log-probability given those before it.
+
+    Attributes:
+        symbol: its text as it is; the special symbols go by their names.
+        shown: the same as a table shows it, blanks and control characters made visible.
+    """
 
     symbol: str
     log_probability: float
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A symbol that may come next, and its probability."""
+    """A symbol that may come next, and its probability; `symbol` and `shown` as in `SymbolScore`."""
 
     symbol: str
     probability: float
+    shown: str
 
 
 class Run:
@@ -87,8 +98,7 @@ class Run:
 
     def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise UserError(f'{self.folder} is no run folder; it is what `unrolled train` prints as "run folder"')
+        check_run_folder(self.folder)
         self.recipe: Recipe = load_recipe(self.folder / RECIPE, own_cell=True)
         self.vocabulary = Vocabulary.load(self.folder / VOCABULARY)
         self.model = build_model(self.recipe.model, self.vocabulary, cell_of_run(self.folder))
@@ -143,7 +153,7 @@ class Run:
     ) -> list[str]:  # fmt: skip
         """`count` novel sequences drawn side by side, prefix included; arguments as for `stream`."""
         if count < 1:
-            raise UserError(f"--count {count}: must be at least 1")
+            raise UserError(f"count {count}: must be at least 1")
         settings = self._sampler(temperature, top_k, top_p, reject_unknown)
         columns = [symbols.tolist() for symbols in self._drawn(prefix, settings, length, count, seed)]
         rows = zip(*columns, strict=True)
@@ -156,12 +166,17 @@ class Run:
     def _drawn(self, prefix: str, settings: Sampler, length: int, count: int, seed: int | None) -> Iterator[Tensor]:
         """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
         generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
-        ids = [BOS, *self.vocabulary.encode(prefix)]
-        state = self._state_after(ids[:-1]) if len(ids) > 1 else None
-        first = torch.full((count,), ids[-1], device=self.device)
+        state, last, spelling = self._read(prefix)
+        first = last.expand(count)
+        spelt = None if spelling is None else spelling.expand(count, -1)
         repeated = None if state is None else _repeated(state, count)
         end = EOS if self.ends else None
-        return sample(self.model.step, repeated, first, settings=settings, length=length, end=end, generator=generator)
+
+        def step(symbols: Tensor, before: _Spelt) -> tuple[Tensor, _Spelt]:
+            logs, after = self.model.step(symbols, before[1], before[0])
+            return logs, (None, after)  # what is drawn from now on is spelt as the vocabulary spells it
+
+        return sample(step, (spelt, repeated), first, settings=settings, length=length, end=end, generator=generator)
 
     def _text_of(self, prefix: str, symbols: Iterator[int]) -> Iterator[str]:
         """The text of symbols as they come, never half a character: what is new when all of them are decoded."""
@@ -183,64 +198,116 @@ class Run:
             yield rest
 
     @torch.no_grad()
-    def _state_after(self, ids: Sequence[int]) -> State | None:
+    def _read(self, prefix: str) -> tuple[State | None, Tensor, Tensor | None]:
+        """The state before a sequence's last symbol so far, that symbol (1,), and how it is spelt (1, C)."""
         state: State | None = None
-        for start in range(0, len(ids), PIECE):
-            symbols = torch.tensor(ids[start : start + PIECE], device=self.device).unsqueeze(1)
-            _, state = self.model.features(symbols, state)
-        return state
+        pieces = list(self._pieces([BOS, *self.vocabulary.encode(prefix)], prefix))
+        for symbols, spellings in pieces[:-1]:
+            _, state = self.model.features(symbols, state, spellings)
+        symbols, spellings = pieces[-1]
+        if len(symbols) > 1:
+            _, state = self.model.features(symbols[:-1], state, None if spellings is None else spellings[:-1])
+        return state, symbols[-1], None if spellings is None else spellings[-1]
 
-    @torch.no_grad()
-    def score(self, text: str) -> Score:
-        """How probable the model finds `text`, symbol by symbol, as a sequence of its own.
+    def _pieces(self, inputs: Sequence[int], text: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The symbols that the model reads, (T, 1), and their spellings in the text (T, 1, C), `PIECE` at once."""
+        words = ["\n", *self.vocabulary.split(text)] if self.recipe.model.characters else []  # <bos> is not spelt
+        for start in range(0, len(inputs), PIECE):
+            symbols = torch.tensor(inputs[start : start + PIECE], device=self.device).unsqueeze(1)
+            spelt = [self.vocabulary.spell(word) for word in words[start : start + len(symbols)]]
+            yield symbols, torch.tensor(spelt, device=self.device).unsqueeze(1) if spelt else None
+
+    @overload
+    def score(self, text: str, /) -> Score: ...
+    @overload
+    def score(self, text: str, another: str, /, *more: str) -> list[Score]: ...
+    def score(self, text: str, /, *more: str) -> Score | list[Score]:
+        """How probable the model finds a text, symbol by symbol, as a sequence of its own.
+
+            run.score("To be or not to be").log_probability
+            best = max(run.score("one text", "another"), key=lambda score: score.log_probability)
+
+        Returns:
+            The score; of several texts a list, in the order given.
 
         Raises:
-            UserError: the text is empty.
+            UserError: a text is empty.
+            TypeError: what is given is no string, a list of strings for instance.
         """
+        _check_texts(text, *more)
+        return [self._score(one) for one in (text, *more)] if more else self._score(text)
+
+    @torch.no_grad()
+    def _score(self, text: str) -> Score:
         if not text:
             raise UserError("there is nothing to score: the text is empty")
         targets = self.vocabulary.encode(text)
         unknown = targets.count(UNK)
         if self.ends and targets[-1:] != [EOS]:
             targets.append(EOS)
-        inputs, logs, state = [BOS, *targets[:-1]], [], None
-        for start in range(0, len(targets), PIECE):
-            symbols = torch.tensor(inputs[start : start + PIECE], device=self.device).unsqueeze(1)
-            wanted = torch.tensor(targets[start : start + PIECE], device=self.device)
-            found, state = self.model.log_probabilities(symbols, state, self._spellings(text, start, len(symbols)))
+        logs: list[float] = []
+        state: State | None = None
+        for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
+            wanted = torch.tensor(targets[len(logs) : len(logs) + len(symbols)], device=self.device)
+            found, state = self.model.log_probabilities(symbols, state, spellings)
             logs += found.squeeze(1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1).tolist()
-        scores = (SymbolScore(self.vocabulary.symbol(id), log) for id, log in zip(targets, logs, strict=True))
+        scores = (SymbolScore(*self._named(id, log)) for id, log in zip(targets, logs, strict=True))
         return Score(text, tuple(scores), unknown)
 
-    def _spellings(self, text: str, start: int, count: int) -> Tensor | None:
-        """The characters of the words before each predicted one, unknown words spelt too: (count, 1, C)."""
-        if not self.recipe.model.characters:
-            return None
-        words = ["\n", *self.vocabulary.split(text)][start : start + count]
-        return torch.tensor([self.vocabulary.spell(word) for word in words], device=self.device).unsqueeze(1)
+    def _named(self, id: int, number: float) -> tuple[str, float, str]:
+        """A symbol's text, its number, and how it is shown."""
+        return self.vocabulary.text(id), number, self.vocabulary.symbol(id)
 
     @torch.no_grad()
     def next(self, prefix: str = "", *, top: int = 10) -> list[Candidate]:
         """The `top` most probable symbols after `prefix`, most probable first."""
-        ids = [BOS, *self.vocabulary.encode(prefix)]
-        logs, _ = self.model.step(torch.tensor(ids[-1:], device=self.device), self._state_after(ids[:-1]))
+        state, last, spelling = self._read(prefix)
+        logs, _ = self.model.step(last, state, spelling)
         best = logs[0].exp().topk(min(max(top, 1), logs.shape[-1]))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [Candidate(self.vocabulary.symbol(id), probability) for id, probability in pairs if probability > 0]
+        return [Candidate(*self._named(id, probability)) for id, probability in pairs if probability > 0]
 
-    def evaluate(self, path: str | Path) -> Evaluation:
-        """Perplexity, bits a character and next-symbol accuracy on a file, read as the training text was."""
-        stream = stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
-        return evaluate_stream(self.model, stream, accuracy=True, spell=self.recipe.model.characters > 0)
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The data that the run was trained on.
 
-    def bigram(self, path: str | Path) -> dict[str, float] | None:
-        """What a bigram of the run's training text makes of a file; None if that text is no longer where it was."""
-        stream = stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
+        Raises:
+            UserError: they are no longer where they were, or have become something else.
+        """
+        return open_corpus(self.recipe.data, vocabulary=self.vocabulary, base=self.folder)
+
+    def text(self, path: str | Path | None = None) -> Stream:
+        """A file, read as the training text was; without one the run's own test part, or its validation part.
+
+        Raises:
+            UserError: the file cannot be read, or there is no such part.
+        """
+        if path is not None:
+            return stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
         try:
-            corpus = open_corpus(self.recipe.data, vocabulary=self.vocabulary, base=self.folder)
+            corpus = self.corpus
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        stream = corpus.test or corpus.valid
+        if stream is None:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        return stream
+
+    def evaluate(self, path: str | Path | None = None) -> Evaluation:
+        """Perplexity, bits a character and next-symbol accuracy on what `text` gives: a file, or the run's own part."""
+        return evaluate_stream(self.model, self.text(path), accuracy=True, spell=self.recipe.model.characters > 0)
+
+    @cached_property
+    def _bigram(self) -> Bigram:
+        return Bigram(self.corpus.train)
+
+    def bigram(self, path: str | Path | None = None) -> dict[str, Any] | None:
+        """What a bigram of the run's training text makes of the same; None if that text is no longer where it was."""
+        stream = self.text(path)
+        try:
+            return self._bigram.figures(stream)
         except UserError:
             return None
-        return bigram_figures(corpus.train, stream)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level} level)"
@@ -292,6 +359,13 @@ def train(
 def own_cell(recipe: Recipe) -> Cell | None:
     """The user's cell that `model.cell=FILE.py:name` names, or None. Only an override can have put it there."""
     return cell_of_file(recipe.model.cell) if ":" in recipe.model.cell else None
+
+
+def _check_texts(*given: object) -> None:
+    for one in given:
+        if not isinstance(one, str):
+            kind = type(one).__name__
+            raise TypeError(f'score takes texts, not {kind}: run.score("one text", "another"), or *texts of a list')
 
 
 def _repeated(state: State, count: int) -> State:

@@ -9,7 +9,7 @@ import pytest
 from commands import TEXT, TINY, Answer, typed
 from typer.testing import CliRunner
 
-from unrolled.cli.main import app
+from unrolled.cli.app import app
 
 
 @pytest.fixture(scope="session")

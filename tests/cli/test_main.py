@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from commands import TINY, environment, typed
 
+from unrolled.cli import app as assembled
 from unrolled.cli import cells, doctor, evaluate, next, sample, score, show, train
-from unrolled.cli import main as assembled
 from unrolled.cli.common import bar, table
 
 VERBS = ("train", "evaluate", "sample", "score", "next", "show", "cells", "doctor")
@@ -131,6 +131,48 @@ def test_no_run_folder(unrolled, verb: str) -> None:
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("error: runs/none is no run folder")
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "sample", "next", "show"])
+def test_a_folder_that_is_no_run(unrolled, place: Path, verb: str) -> None:
+    answer = unrolled(verb, ".")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("error: . is no run folder: it holds no recipe.toml")
+
+
+@pytest.mark.parametrize("words", [["show", ""], ["train", "language-model", "--run", ""], ["train", "--resume", ""]])
+def test_an_empty_path_is_no_folder(unrolled, words: list[str]) -> None:
+    answer = unrolled(*words)
+    assert answer.code == 2
+    assert "it is empty; give a path" in " ".join(answer.err.replace("│", " ").split())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["sample runs/demo --length 5000", "cells lstm", "--help", "show runs/demo --json"])
+def test_what_cannot_be_written_is_one_line(place: Path, words: str) -> None:
+    command = f"{sys.executable} -m unrolled {words} > /dev/full"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=place, capture_output=True, text=True, env=environment(), timeout=120, check=False
+    )
+    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.8])
+def test_interrupting_the_start(place: Path, seconds: float) -> None:
+    # From the moment on that Python itself has started and our first line runs.
+    code = "import sys; print(1, flush=True); sys.argv[1:] = ['sample', 'runs/demo', '--length', '9999999']\n"
+    code += "from unrolled.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.read(2) == "1\n"
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "interrupted\n")
 
 
 def test_a_damaged_run(unrolled, place: Path) -> None:

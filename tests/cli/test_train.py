@@ -147,8 +147,12 @@ def test_a_cell_of_ones_own_and_its_descendant(unrolled, place: Path) -> None:
         (["language-model", "--level", "sentence"], "must be one of character, word, bpe, byte"),
         (["language-model", "--cell", "gru", "--set", "model.engine=vendor", "--data", "text.txt"], "vendor"),
         (["language-model", "--run", "runs/demo"], "runs/demo exists already"),
-        (["language-model", "--init", "runs/none"], "--init runs/none: no such run folder"),
-        (["--resume", "runs/none"], "--resume runs/none: no such run folder"),
+        (["language-model", "--init", "runs/none"], "runs/none is no run folder: there is no such folder"),
+        (["language-model", "--init", "runs"], "runs is no run folder: it holds no recipe.toml"),
+        (["--resume", "runs/none"], "runs/none is no run folder: there is no such folder"),
+        (["language-model", "--cell", "mine.py"], "write mine.py:NAME"),
+        (["language-model", "--set", "training.steps=0"], "training.steps = 0 is no budget, and no other is given"),
+        (["language-model", "--set", "training.minutes=-1"], "training.minutes must be at least 0, not -1"),
     ],
 )
 def test_mistakes(unrolled, words: list[str], message: str) -> None:
@@ -193,6 +197,23 @@ def test_keys_are_a_recipe(unrolled, place: Path) -> None:
     documented = json.loads(unrolled("train", "--keys", "--json").out)
     assert documented["model"]["hidden"] == {"default": 512, "help": "hidden units of a layer and direction"}
     assert [name for keys in documented.values() for name, key in keys.items() if not key["help"]] == []
+
+
+def test_a_run_goes_on_where_its_text_has_moved(place: Path, unrolled) -> None:
+    (place / "elsewhere").mkdir()
+    (place / "runs/demo").rename(place / "elsewhere/demo")
+    (place / "text.txt").rename(place / "elsewhere/text.txt")
+    lost = unrolled("train", "--resume", "elsewhere/demo")
+    assert lost.code == 1
+    assert "if it is elsewhere now: --resume elsewhere/demo --data FILE" in lost.err
+    other = unrolled("train", "--resume", "elsewhere/demo", "--data", "README.md")
+    assert other.code == 1
+    assert "the data has changed" in other.err
+    answer = unrolled("train", "--resume", "elsewhere/demo", "--data", "elsewhere/text.txt", "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["step"] == 60
+    assert 'path = "../text.txt"' in (place / "elsewhere/demo/recipe.toml").read_text()
+    assert unrolled("evaluate", "elsewhere/demo").code == 0
 
 
 def test_interrupted_and_resumed(place: Path, unrolled) -> None:

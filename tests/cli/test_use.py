@@ -38,7 +38,28 @@ def test_evaluate_without_the_training_text(unrolled, place: Path) -> None:
     assert json.loads(unrolled("evaluate", "runs/demo", "README.md", "--json").out)["bigram"] is None
     alone = unrolled("evaluate", "runs/demo")
     assert alone.code == 1
-    assert "give a FILE to evaluate on" in alone.err
+    assert "give a file to evaluate on" in alone.err
+
+
+def test_the_share_of_unknown_symbols(unrolled, place: Path) -> None:
+    known = unrolled("evaluate", "runs/demo", "README.md")
+    assert "unknown symbols" not in known.out
+    (place / "odd.txt").write_text("The ξξ cat. ξξξξ\n")
+    figures = json.loads(unrolled("evaluate", "runs/demo", "odd.txt", "--json").out)
+    assert figures["unknown_share"] == pytest.approx(6 / 17)
+    text = unrolled("evaluate", "runs/demo", "odd.txt").out
+    assert re.search(r"^unknown symbols +35.3% ", text, re.MULTILINE)
+    assert "warning: 35% of the symbols are unknown to the run's vocabulary" in text
+    (place / "mostly.txt").write_text("The cat sat on the mat. ξ\n")
+    mostly = unrolled("evaluate", "runs/demo", "mostly.txt").out
+    assert "unknown symbols" in mostly
+    assert "warning" not in mostly
+
+
+def test_a_bigram_of_a_part_says_so(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.training.baseline.MOST_SYMBOLS", 1000)
+    monkeypatch.setattr("unrolled.training.baseline.MOST_PAIRS", 10)
+    assert "bigram of the training text's first 1,000 symbols" in unrolled("evaluate", "runs/demo").out
 
 
 def test_evaluate_mistakes(unrolled, place: Path) -> None:
@@ -135,12 +156,13 @@ def test_score_lines(unrolled, words: list[str]) -> None:
 
 
 def test_score_mistakes(unrolled, place: Path) -> None:
-    (place / "latin.txt").write_bytes(b"caf\xe9")
+    (place / "latin.txt").write_bytes(b"one\r\ncaf\xe9")
     for words, message in (
         ([], "there is nothing to score"),
-        ([""], "the text is empty"),
+        ([""], "text 1 is empty"),
+        (["hello", ""], "text 2 is empty"),
         (["--file", "none.txt"], "none.txt: cannot be read"),
-        (["--file", "latin.txt"], "latin.txt: not UTF-8 at byte 3"),
+        (["--file", "latin.txt"], "latin.txt: not UTF-8 at byte 8, line 2"),
     ):
         answer = unrolled("score", "runs/demo", *words)
         assert (answer.code, answer.out) == (1, "")
@@ -156,6 +178,14 @@ def test_next_is_ranked(unrolled) -> None:
     lines = unrolled("next", "runs/demo", "The ca", "--top", "3").out.splitlines()
     assert [line.split()[:2] for line in lines] == [[str(n), each["symbol"]] for n, each in enumerate(found[:3], 1)]
     assert lines[0].count("█") == 24
+
+
+def test_machines_get_the_text_itself(unrolled) -> None:
+    found = json.loads(unrolled("next", "runs/demo", "The cat", "--top", "100", "--json").out)
+    assert {" ", "\n"} <= {each["symbol"] for each in found}
+    assert "␣" in unrolled("next", "runs/demo", "The cat").out
+    each = json.loads(unrolled("score", "runs/demo", "The cat\n", "--symbols", "--json").out)[0]["each"]
+    assert "".join(symbol for symbol, _ in each) == "The cat\n"
 
 
 def test_next_from_the_beginning(unrolled) -> None:

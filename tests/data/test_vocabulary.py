@@ -91,6 +91,9 @@ def test_symbols_are_printable():
     assert [characters.symbol(id) for id in range(8)] == [*SPECIALS, "\\n", "␣", "\\x00", "é"]
     assert BYTES.symbol(BYTES.ids["\xe9"]) == "0xE9"
     assert SUBWORDS.symbol(4) == "␣the"
+    assert [characters.text(id) for id in range(8)] == [*SPECIALS, "\n", " ", "\x00", "é"]
+    assert BYTES.text(BYTES.ids["\xe9"]) == "0xE9"
+    assert SUBWORDS.text(4) == " the"
 
 
 def test_spellings_tell_words_apart_that_the_vocabulary_does_not_know():

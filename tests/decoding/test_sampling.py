@@ -205,13 +205,13 @@ def test_symbols_come_one_at_a_time_without_gradients_in_the_step_only() -> None
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"temperature": -0.1}, "--temperature -0.1"),
-        ({"temperature": math.nan}, "--temperature nan"),
-        ({"temperature": math.inf}, "--temperature inf"),
-        ({"top_k": -1}, "--top-k -1"),
-        ({"top_p": 0.0}, "--top-p 0.0"),
-        ({"top_p": 1.5}, "--top-p 1.5"),
-        ({"top_p": math.nan}, "--top-p nan"),
+        ({"temperature": -0.1}, "temperature -0.1"),
+        ({"temperature": math.nan}, "temperature nan"),
+        ({"temperature": math.inf}, "temperature inf"),
+        ({"top_k": -1}, "top_k -1"),
+        ({"top_p": 0.0}, "top_p 0.0"),
+        ({"top_p": 1.5}, "top_p 1.5"),
+        ({"top_p": math.nan}, "top_p nan"),
         ({"forbidden": frozenset({-1})}, "ids start at 0"),
     ],
 )
@@ -221,7 +221,7 @@ def test_settings_out_of_range_name_the_flag(values: dict[str, float], message: 
 
 
 def test_a_length_under_one_is_refused_at_once() -> None:
-    with pytest.raises(UserError, match="--length 0"):
+    with pytest.raises(UserError, match="length 0"):
         sample(uniform, None, torch.tensor([2]), settings=Sampler(), length=0, generator=generator())
 
 

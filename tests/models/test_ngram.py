@@ -1,6 +1,7 @@
 """Witten-Bell: a distribution, equal to the formula written with dictionaries, and the floors of the real data."""
 
 import gzip
+import tracemalloc
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def test_probabilities_of_all_symbols_sum_to_one(order: int, train: list[list[in
     model = WittenBell(order, 7).fit(*joined(train))
     last = [np.exp(model.log_probabilities(np.array([*history, symbol]))[-1]) for symbol in SYMBOLS]
     assert sum(last) == pytest.approx(1, abs=1e-12)
+
+
+@given(orders, documents, documents, st.integers(1, 6))
+def test_blocks_change_nothing(order: int, train: list[list[int]], test: list[list[int]], block: int) -> None:
+    whole = WittenBell(order, 7).fit(*joined(train))
+    expected = whole.log_probabilities(*joined(test))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("unrolled.models.ngram.BLOCK", block)
+        parted = WittenBell(order, 7).fit(*joined(train))
+        assert (parted.log_probabilities(*joined(test)) == expected).all()
+        if len(expected):
+            assert parted.nats(*joined(test)) == pytest.approx(-expected.mean(), rel=1e-12)
+
+
+def test_memory_is_that_of_the_distinct_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.models.ngram.BLOCK", 1 << 14)
+    count, vocabulary = 1 << 20, 100
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return np.random.default_rng(start).integers(3, vocabulary, stop - start, dtype=np.uint8)
+
+    tracemalloc.start()
+    try:
+        WittenBell(2, vocabulary).fit_blocks(read, count).nats_of_blocks(read, count)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * count  # half of what the ids alone would take
 
 
 def test_figures_by_hand() -> None:

@@ -150,7 +150,7 @@ def test_the_environment_variable_overrides_auto_only(monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_engine_is_named() -> None:
-    with pytest.raises(ValueError, match='engine is "cudnn", which is none of auto, eager, vendor'):
+    with pytest.raises(ValueError, match='engine is "cudnn", which is none of auto, compiled, eager, vendor'):
         RNN(3, 4, engine="cudnn")
 
 
@@ -163,7 +163,7 @@ def test_asking_which_engine_draws_no_random_numbers() -> None:
 
 def test_under_autocast_states_keep_their_type() -> None:
     x = torch.randn(3, 2, 3)
-    for engine in ("eager", "vendor"):
+    for engine in ("compiled", "eager", "vendor"):
         for layer in (LSTM(3, 4, 2, engine=engine), GRU(3, 4, bidirectional=True, engine=engine)):
             with torch.autocast("cpu", torch.bfloat16):
                 output, state = layer(x)
@@ -176,7 +176,7 @@ def test_under_autocast_states_keep_their_type() -> None:
             assert all(value.grad is not None and value.grad.isfinite().all() for value in layer.parameters())
 
 
-@pytest.mark.parametrize("engine", ["eager", "vendor"])
+@pytest.mark.parametrize("engine", ["compiled", "eager", "vendor"])
 def test_without_gradients_the_numbers_are_the_same(engine: str) -> None:
     layer, x = LSTM(3, 4, 2, bidirectional=True, engine=engine), torch.randn(5, 2, 3)
     expected = layer(x)

@@ -62,7 +62,7 @@ def kernel(name: str, dtype: str, target: Target) -> machine.Kernel:
     b.finish()
     machine.add_entries(module, b.function)
     with mock.patch.object(machine, "host", return_value=target):
-        return machine.Kernel(module, ["count", *inputs, "out"])
+        return machine.Kernel(lambda: module, ["count", *inputs, "out"])
 
 
 def apply(name: str, target: Target, *inputs: Array) -> Array:

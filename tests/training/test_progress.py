@@ -47,6 +47,22 @@ def test_plain_lines_come_every_ten_seconds_and_at_each_validation() -> None:
     assert len(lines) == 1 + 8 + 2
 
 
+def test_measuring_is_shown_where_it_takes_its_time() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(100, stream=stream, clock=clock) as progress:
+        for done in range(0, 60_000, 2_000):
+            progress.measured("test", done, 60_000)
+            clock.now += 1.0
+    assert stream.getvalue().splitlines() == [
+        "measuring on the test part: 20,000 of 60,000 symbols", "measuring on the test part: 40,000 of 60,000 symbols"
+    ]  # fmt: skip
+    live, clock = Terminal(), Clock()
+    with Progress(100, stream=live, clock=clock) as progress:
+        clock.now += 1.0
+        progress.measured("test", 20_000, 60_000)
+    assert "measuring on the test part: 20,000 of" in live.getvalue()
+
+
 def test_perplexity_instead_of_bits() -> None:
     assert "loss 1.386 (perplexity 4.0)" in told(io.StringIO(), Clock(), unit="perplexity")
 

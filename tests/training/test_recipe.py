@@ -215,6 +215,33 @@ def test_overrides_from_python_keep_their_types(tmp_path: Path) -> None:
         load_recipe(path, {"model.hidden": "11"})
 
 
+@pytest.mark.parametrize("name", ["steps", "epochs", "minutes"])
+def test_a_budget_of_zero_is_a_mistake_where_it_is_the_only_one(tmp_path: Path, name: str) -> None:
+    message = rf"training\.{name} = 0 is no budget, and no other is given"
+    with pytest.raises(UserError, match=message):
+        recipe_from_mapping({"task": "language-model"}, [f"training.{name}=0"])
+    with pytest.raises(UserError, match=message):
+        recipe_from_mapping({"task": "language-model", "training": {name: 0}})
+    with pytest.raises(UserError, match=message):
+        recipe_from_mapping({"task": "language-model", "training": {name: 5}}, {f"training.{name}": 0})
+    with pytest.raises(UserError, match=rf"training\.{name} must be at least 0, not -1"):
+        recipe_from_mapping({"task": "language-model"}, [f"training.{name}=-1"])
+
+
+def test_a_budget_of_zero_is_off_beside_another() -> None:
+    other = recipe_from_mapping({"task": "language-model", "training": {"steps": 0, "epochs": 3}})
+    assert other.training.budget == ("epochs", 3.0)
+    assert other.with_overrides(["training.minutes=0"]).training.budget == ("epochs", 3.0)
+    written = recipe_from_mapping({"task": "language-model", "training": {"steps": 0, "epochs": 0.0, "minutes": 0}})
+    assert written.training.budget == ("epochs", 10.0)
+    assert Recipe().with_overrides(["model.hidden=9"]).training.budget == ("epochs", 10.0)
+
+
+def test_a_file_without_its_cells_name_is_explained() -> None:
+    with pytest.raises(UserError, match=r"does not say which cell of the file; write mine\.py:NAME"):
+        recipe_from_mapping({"task": "language-model"}, ["model.cell=mine.py"])
+
+
 def test_an_override_of_the_budget_replaces_the_recipes_own(tmp_path: Path) -> None:
     path = written(tmp_path, MINIMAL + "[training]\nminutes = 5.0\n")
     recipe = load_recipe(path, ["training.steps=40"])

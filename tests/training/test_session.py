@@ -14,12 +14,14 @@ import torch
 from sessions import assert_same_run, tiny, trained
 
 from unrolled.cells import Value, affine, cell, sigmoid, tanh
+from unrolled.data.corpus import open_corpus
 from unrolled.errors import UserError
+from unrolled.models.build import build_model
 from unrolled.run import load
 from unrolled.training.alarm import GradientExplosion
 from unrolled.training.recipe import load_recipe, recipe_text
 from unrolled.training.run_folder import load_state, load_weights, read_log
-from unrolled.training.session import begin, resume
+from unrolled.training.session import begin, plan, resume
 
 VARIANTS = {
     "plain": {},
@@ -122,7 +124,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(story: Path, tmp_path
 
 def _in_background(folder: Path, recipe: Path) -> "subprocess.Popen[bytes]":
     code = (
-        "import sys; from pathlib import Path; from unrolled.training.session import begin, resume;"
+        "import sys; from pathlib import Path; from unrolled.training.session import begin, plan, resume;"
         "from unrolled.training.recipe import load_recipe;"
         "folder, recipe = map(Path, sys.argv[1:]);"
         "resume(folder, device='cpu') if folder.exists() else "
@@ -305,3 +307,28 @@ def _in_two_processes(*arguments: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_estimate_counts_every_pass_over_the_parts(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def counted(recipe, model, stream, *, accuracy=False) -> float:
+        passes.append((stream.name, accuracy))
+        return 100.0
+
+    monkeypatch.setattr("unrolled.training.session._seconds_a_window", lambda *_: 1.0)
+    monkeypatch.setattr("unrolled.training.session._seconds_to_measure", counted)
+    recipe = tiny(story, training__steps=10, training__validate_every=4)
+    corpus = open_corpus(recipe.data)
+    steps, said = plan(recipe, build_model(recipe.model, corpus.vocabulary), corpus)
+    assert corpus.valid
+    assert corpus.test
+    assert passes == [(corpus.valid.name, False), (corpus.valid.name, True), (corpus.test.name, True)]
+    assert steps == 10
+    assert said.endswith("about 8 min")  # 10 steps, validations after 4, 8 and 10, and the two parts at the end
+    assert "MB for weights and activations" in said
+
+
+def test_the_end_says_what_is_measured(story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(tiny(story, training__steps=3), base=Path(), name="run", folder=tmp_path / "run", device="cpu")
+    assert "measuring the best weights, of step 3: validation and test part" in capsys.readouterr().err

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 from unrolled.cells.operators import Value
 
@@ -33,6 +33,34 @@ class Cell:
     def equations(self) -> str:
         """The equations, as the step's docstring gives them."""
         return inspect.getdoc(self.step) or ""
+
+    def __reduce__(self) -> tuple[Callable[..., Cell], tuple[Any, ...]]:
+        """For pickle, and so for torch.save and processes: a cell of the package by name, any other by its program.
+
+        The step itself cannot travel: `@cell` has taken its name, and a file of weights should not run its source. A
+        cell that comes back from its program has the same results but not the step's docstring.
+
+        Raises:
+            TypeError: the step uses something that is not an operator (the message says what), and has no program.
+        """
+        # Here and not above: equations know nothing of what is made of them.
+        from unrolled.cells import CELLS, cell_named
+        from unrolled.recurrence.program import cell_from_json, program_to_json, trace
+
+        ours = CELLS.get(self.name)
+        # RNN(nonlinearity=...) makes a step of its own each time, from the same code.
+        code = getattr(self.step, "__code__", None)
+        if ours and code is getattr(ours.step, "__code__", None) and replace(ours, step=self.step) == self:
+            return cell_named, (self.name,)
+        return cell_from_json, (program_to_json(trace(self)),)
+
+    def __copy__(self) -> Cell:
+        """Itself: nothing in a cell can change, and its step is the same function in every copy of a layer."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        """Itself, see `__copy__`."""
+        return self
 
 
 @overload

@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell, working
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
     from unrolled.run import Run
 
-DONE, WRONG, INTERRUPTED = 0, 1, 130
-"""Exit codes, beside 2 for usage, which Typer gives."""
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")]
+def path_of(text: str) -> Path:
+    """A path as typed; an empty one, as of a shell's unset variable, would mean the working folder."""
+    if not text:
+        raise typer.BadParameter("it is empty; give a path (a shell's unset variable is empty, too)")
+    return Path(text)
+
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", parser=path_of, help="A run folder, such as runs/demo.")]
 
 
 class Device(StrEnum):
@@ -49,10 +55,13 @@ class Common:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def prepare(self) -> None:
-        """Set the threads, and refuse what this machine does not have, before anything is computed."""
-        import torch
+        """Load what computes, set the threads, and refuse what this machine does not have."""
+        with loading():
+            import torch
 
-        from unrolled.recurrence.engines import NAMES
+            import unrolled.run
+            import unrolled.training.session  # noqa: F401  # what the verbs import next is then loaded in one go
+            from unrolled.recurrence.engines import NAMES
 
         if self.threads is not None:
             os.environ["RAYON_NUM_THREADS"] = str(self.threads)  # the threads of `tokenizers`
@@ -105,7 +114,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     def command(context: typer.Context, **arguments: Any) -> None:
         before = context.obj if isinstance(context.obj, Common) else Common()
         common = before.updated(**{name: arguments.pop(name) for name in SHARED})
-        with mistakes_told():
+        with mistakes_told(), working():
             function(common, **arguments)
             sys.stdout.flush()
 
@@ -129,13 +138,10 @@ def mistakes_told() -> Iterator[None]:
     except BrokenPipeError:  # as in `... | head`: the reader has what it wanted
         let_go_of_output()
         raise typer.Exit(DONE) from None
-
-
-def let_go_of_output() -> None:
-    """Send what is still to be written nowhere, so that nobody complains about it when Python ends."""
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    os.close(sink)
+    except OSError as error:  # a full disk, for one; what could not be written would be tried again at the end
+        let_go_of_output()
+        tell(f"error: {in_words(error)}")
+        raise typer.Exit(WRONG) from None
 
 
 def examples(*commands: str) -> str:
@@ -143,11 +149,6 @@ def examples(*commands: str) -> str:
     from rich.markup import escape
 
     return "\n\n".join(["[bold]Examples[/bold]", *(escape(command) for command in commands)])
-
-
-def tell(text: str) -> None:
-    """One message on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def say_json(value: Any) -> None:

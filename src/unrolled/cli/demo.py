@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from unrolled.cli.common import INTERRUPTED, Common, mistakes_told, tell, verb
+from unrolled.cli.common import Common, mistakes_told, verb
+from unrolled.cli.ending import INTERRUPTED, tell
 from unrolled.cli.figures import number
 from unrolled.cli.sample import show_pieces
 from unrolled.cli.score import ranking

@@ -9,7 +9,7 @@ from unrolled.cli.common import table
 COUNTING = "perplexity over predicted symbols, <eos> counted, <bos> not"
 
 
-def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, float] | None) -> str:
+def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) -> str:
     """What an `Evaluation.as_dict()` says, one figure a line, beside that of the bigram."""
     nats = figures["nats_per_symbol"]
     beside = bigram or {}
@@ -23,7 +23,10 @@ def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, float] | None
     ]
     if "accuracy" in figures:
         rows.append(["next symbol right", f"{figures['accuracy']:.1%}", "-"])
-    return table(rows, header=["", "this run", "bigram"], right="-rr")
+    if figures.get("unknown_share"):
+        rows.append(["unknown symbols", f"{figures['unknown_share']:.1%}", "-"])
+    part = f"\nbigram of the training text's first {beside['counted']:,} symbols" if "counted" in beside else ""
+    return table(rows, header=["", "this run", "bigram"], right="-rr") + part
 
 
 def number(value: float | None) -> str:

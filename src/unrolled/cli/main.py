@@ -1,73 +1,11 @@
-"""`unrolled`: assembles the verbs, each from its own file."""
+"""`unrolled`: the entry point. It imports next to nothing, so that Ctrl-C is heard from the first moment on."""
 
 import atexit
 import os
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from unrolled import __version__
-from unrolled.cli import cells, doctor, evaluate, next, sample, score, show, train
-from unrolled.cli.common import (
-    DONE,
-    INTERRUPTED,
-    Common,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    ThreadsOption,
-    examples,
-    let_go_of_output,
-    tell,
-)
-
-EXAMPLES = (
-    "unrolled train language-model --run runs/manual --set training.minutes=2",
-    "unrolled sample runs/demo --temperature 0.6",
-    "unrolled score runs/demo 'It returns a list.' 'It list returns a.'",
-    "unrolled doctor",
-)
-
-app = typer.Typer(
-    name="unrolled",
-    help="Recurrent sequence models: train one on your file, then score, sample and look inside.",
-    epilog=examples(*EXAMPLES),
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-for _name, _verb, _examples in (
-    ("train", train.train, train.EXAMPLES),
-    ("evaluate", evaluate.evaluate, evaluate.EXAMPLES),
-    ("sample", sample.sample, sample.EXAMPLES),
-    ("score", score.score, score.EXAMPLES),
-    ("next", next.next_symbols, next.EXAMPLES),
-    ("show", show.show, show.EXAMPLES),
-    ("cells", cells.cells, cells.EXAMPLES),
-    ("doctor", doctor.doctor, doctor.EXAMPLES),
-):
-    app.command(_name, epilog=examples(*_examples))(_verb)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"unrolled {__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def _before_the_verb(
-    context: typer.Context,
-    json: JsonOption = None,
-    threads: ThreadsOption = None,
-    device: DeviceOption = None,
-    quiet: QuietOption = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
-) -> None:
-    context.obj = Common().updated(json=json, threads=threads, device=device, quiet=quiet)
+from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell
 
 
 def main() -> None:
@@ -78,7 +16,10 @@ def main() -> None:
     code: Any = DONE
     try:
         try:
-            app(prog_name="unrolled")
+            with loading():  # until a verb begins
+                from unrolled.cli.app import app
+
+                app(prog_name="unrolled")
         except SystemExit as end:
             code = end.code
         sys.stdout.flush()
@@ -87,6 +28,10 @@ def main() -> None:
     except KeyboardInterrupt:
         tell("interrupted")
         code = INTERRUPTED
+    except OSError as error:  # what the last flush could not write
+        let_go_of_output()
+        tell(f"error: {in_words(error)}")
+        code = WRONG
     if _is_one_of_several():
         _leave_at_once(code)
     sys.exit(code)

@@ -31,7 +31,7 @@ def ranking(found: "list[Candidate]") -> str:
     """One candidate a line, with a bar."""
     largest = max(candidate.probability for candidate in found)
     rows = [
-        [str(place), candidate.symbol, f"{candidate.probability:.2%}", bar(candidate.probability / largest)]
+        [str(place), candidate.shown, f"{candidate.probability:.2%}", bar(candidate.probability / largest)]
         for place, candidate in enumerate(found, start=1)
     ]
     return table(rows, right="r-r-")

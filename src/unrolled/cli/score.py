@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.common import Common, RunFolder, bar, say_json, table, verb
+from unrolled.cli.common import Common, RunFolder, bar, path_of, say_json, table, verb
 from unrolled.cli.figures import COUNTING, number
 from unrolled.errors import UserError
 
@@ -26,13 +26,16 @@ def score(
     common: Common,
     run: RunFolder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts in quotes; - reads standard input.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(parser=path_of, metavar="FILE", help="A file with one text a line.")
+    ] = None,
     symbols: Annotated[bool, typer.Option("--symbols", help="Also the probability of every symbol.")] = False,
 ) -> None:
     """How probable texts are: log-probability, perplexity, and a ranking, best first."""
     wanted = all_texts(texts or [], file)
     opened = common.load(run)
-    ranked = sorted((opened.score(text) for text in wanted), key=lambda found: -found.log_probability)
+    scores = map(opened.score, wanted)
+    ranked = sorted(scores, key=lambda found: -found.log_probability)
     if common.json:
         say_json([as_dict(found, place, ranked[0], symbols) for place, found in enumerate(ranked, start=1)])
         return
@@ -49,6 +52,8 @@ def all_texts(texts: list[str], file: Path | None) -> list[str]:
         wanted += lines_of(read(file), str(file))
     if "-" in texts or piped:
         wanted += lines_of(sys.stdin.buffer.read(), "standard input")
+    if "" in texts:
+        raise UserError(f"text {texts.index('') + 1} is empty: there is nothing to score; leave it out")
     if not wanted:
         raise UserError("there is nothing to score: give texts in quotes, --file FILE, or lines on standard input")
     return wanted
@@ -67,7 +72,8 @@ def lines_of(content: bytes, name: str) -> list[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}: not UTF-8 at byte {error.start}, line {line}; save it as UTF-8") from None
     return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
 
 
@@ -117,7 +123,7 @@ def times(nats: float) -> str:
 def symbol_table(found: "Score") -> str:
     """One symbol a line, with its probability given those before it."""
     rows = [
-        [symbol.symbol, f"{math.exp(symbol.log_probability):.4f}", bar(math.exp(symbol.log_probability))]
+        [symbol.shown, f"{math.exp(symbol.log_probability):.4f}", bar(math.exp(symbol.log_probability))]
         for symbol in found.symbols
     ]
     return table(rows, right="rr-")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.common import INTERRUPTED, Common, say_json, tell, verb
+from unrolled.cli.common import Common, path_of, say_json, verb
+from unrolled.cli.ending import INTERRUPTED, tell
 from unrolled.cli.figures import COUNTING, figures_table
 from unrolled.cli.keys import print_keys
 from unrolled.errors import UserError
@@ -50,9 +51,18 @@ def train(
     level: Annotated[str, typer.Option(help="character, word, bpe or byte.", show_default=False)] = "",
     cell: Annotated[str, typer.Option(help="The recurrence: a name (`unrolled cells`) or FILE.py:name.")] = "",
     settings: Settings = None,
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; otherwise runs/NAME.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
-    init: Annotated[Path | None, typer.Option(metavar="RUN", help="Start from that run's weights.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", parser=path_of, help="The run folder; otherwise runs/NAME.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", parser=path_of, help="Go on with an interrupted run; with --data, if its text has moved."
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="RUN", parser=path_of, help="Start from that run's weights.")
+    ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Show every key of a recipe, and stop.")] = False,
 ) -> None:
     """Train a model into a run folder: weights, recipe, vocabulary, log and curves.
@@ -62,13 +72,12 @@ def train(
     if keys:
         print_keys(common.json)
         return
-    given = [name for name, value in (("RECIPE", what), ("--data", data), ("--valid", valid), ("--test", test),
-             ("--format", format), ("--level", level), ("--cell", cell), ("--set", settings), ("--run", run),
-             ("--init", init)) if value]  # fmt: skip
+    given = [name for name, value in (("RECIPE", what), ("--format", format), ("--level", level), ("--cell", cell),
+             ("--set", settings), ("--run", run), ("--init", init)) if value]  # fmt: skip
     if resume is not None:
         if given:
             raise typer.BadParameter(f"--resume goes on with a run as it is: leave out {', '.join(given)}")
-        _go_on(common, resume)
+        _go_on(common, resume, {"path": data, "valid": valid, "test": test})
         return
     if what is None:
         raise typer.BadParameter("give a recipe's .toml file, or a task such as language-model (--keys lists all keys)")
@@ -103,10 +112,9 @@ def inherited(init: Path) -> "tuple[dict[str, Any], Cell | None]":
     """What a run gives to one that starts from its weights: [model], how text is cut, and a cell of its own."""
     from unrolled.models.build import cell_of_run
     from unrolled.training.recipe import load_recipe
-    from unrolled.training.run_folder import RECIPE
+    from unrolled.training.run_folder import RECIPE, check_run_folder
 
-    if not init.is_dir():
-        raise UserError(f'--init {init}: no such run folder; it is what `unrolled train` prints as "run folder"')
+    check_run_folder(init)
     recipe = load_recipe(init / RECIPE, own_cell=True)
     cut = {key: getattr(recipe.data, key) for key in INHERITED}
     return {"data": cut, "model": asdict(recipe.model)}, cell_of_run(init)
@@ -142,14 +150,13 @@ def _start(
         _conclude(common, result)
 
 
-def _go_on(common: Common, folder: Path) -> None:
+def _go_on(common: Common, folder: Path, data: dict[str, str]) -> None:
     common.prepare()
     from unrolled.training.session import resume
 
-    if not folder.is_dir():
-        raise UserError(f'--resume {folder}: no such run folder; it is what `unrolled train` prints as "run folder"')
+    moved = {key: Path(file).absolute() for key, file in data.items() if file}
     try:
-        result = resume(folder, device=common.device.value, quiet=common.quiet)
+        result = resume(folder, data=moved, device=common.device.value, quiet=common.quiet)
     except KeyboardInterrupt:
         _interrupted(folder)
     else:

@@ -124,12 +124,14 @@ class Vocabulary:
 
     def symbol(self, id: int) -> str:
         """One symbol as a table shows it: blanks and control characters made visible, broken UTF-8 as bytes."""
-        if id < len(SPECIALS):
-            return SPECIALS[id]
-        if self.level in ("character", "word"):
-            return _visible(self.symbols[id])
+        return SPECIALS[id] if id < len(SPECIALS) else _visible(self.text(id))
+
+    def text(self, id: int) -> str:
+        """One symbol's text as it is; the name of a special one, and broken UTF-8 as bytes: 0xE2 0x82."""
+        if id < len(SPECIALS) or self.level in ("character", "word"):
+            return self.symbols[id]
         try:
-            return _visible(self._bytes(id).decode())
+            return self._bytes(id).decode()
         except UnicodeDecodeError:
             return " ".join(f"0x{byte:02X}" for byte in self._bytes(id))
 

@@ -26,7 +26,7 @@ class Sampler:
     top_k: only the k likeliest symbols; 0 = all.
     top_p: only the smallest set of likeliest symbols whose probabilities reach p together; 1 = all.
 
-    Raises UserError, naming the flag, where a value is out of range.
+    Raises UserError, naming the setting, where a value is out of range.
 
     >>> Sampler(temperature=0.8, top_k=40, forbidden=frozenset({1}))
     Sampler(temperature=0.8, top_k=40, top_p=1.0, forbidden=frozenset({1}))
@@ -40,13 +40,13 @@ class Sampler:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise UserError(
-                f"--temperature {self.temperature}: must be 0 (always the likeliest symbol) or a positive number; "
+                f"temperature {self.temperature}: must be 0 (always the likeliest symbol) or a positive number; "
                 "1 is the model as it is, less is safer, more is bolder."
             )
         if self.top_k < 0:
-            raise UserError(f"--top-k {self.top_k}: must be 0 (all symbols) or how many of the likeliest to draw from.")
+            raise UserError(f"top_k {self.top_k}: must be 0 (all symbols) or how many of the likeliest to draw from.")
         if not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p {self.top_p}: must be above 0 and at most 1 (1 = all symbols).")
+            raise UserError(f"top_p {self.top_p}: must be above 0 and at most 1 (1 = all symbols).")
         if any(symbol < 0 for symbol in self.forbidden):
             raise UserError(f"Forbidden symbols {sorted(self.forbidden)}: ids start at 0.")
 
@@ -111,7 +111,7 @@ def sample(
     torch.Size([5, 2])
     """
     if length < 1:
-        raise UserError(f"--length {length}: must be at least 1 symbol.")
+        raise UserError(f"length {length}: must be at least 1 symbol.")
     return _timesteps(step, state, first, settings, length, end, generator)
 
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.cells import Cell, cell_named
 from unrolled.cells.rnn import rnn
-from unrolled.data.vocabulary import SPECIALS, Vocabulary
+from unrolled.data.vocabulary import SPECIALS, UNK, Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text
 from unrolled.models.language_model import LanguageModel
@@ -34,9 +36,7 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
     """
     spellings = None
     if settings.characters:
-        table = vocabulary.spellings_for(vocabulary.symbols)
-        table[: len(SPECIALS)] = 0  # the special symbols are not spelt
-        spellings = torch.from_numpy(table).long()
+        spellings = torch.from_numpy(_spellings(vocabulary)).long()
     try:
         model = LanguageModel(
             settings,
@@ -52,6 +52,15 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
     except (ValueError, TraceError) as error:
         raise UserError(f"the model cannot be built: {error}") from error
     return model
+
+
+def _spellings(vocabulary: Vocabulary) -> NDArray[np.int32]:
+    """How each symbol is spelt where a text spells it: special symbols are not, but for a word that means <unk>."""
+    table = vocabulary.spellings_for(vocabulary.symbols)
+    table[: len(SPECIALS)] = 0
+    if vocabulary.unknown:
+        table[UNK] = vocabulary.spell(vocabulary.unknown)
+    return table
 
 
 def _named_cell(settings: ModelSettings) -> Cell:

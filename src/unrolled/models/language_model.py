@@ -125,7 +125,11 @@ class LanguageModel(nn.Module):
         return self.output.log_probabilities(features), state
 
     @torch.no_grad()
-    def step(self, symbols: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """(B,) symbols to the (B, V) log-probabilities of the next ones, and the state: what `decoding` asks for."""
-        logs, state = self.log_probabilities(symbols.unsqueeze(0), state)
+    def step(self, symbols: Tensor, state: State | None, spellings: Tensor | None = None) -> tuple[Tensor, State]:
+        """(B,) symbols to the (B, V) log-probabilities of the next ones, and the state: what `decoding` asks for.
+
+        spellings: (B, C), of words that are not spelt as the vocabulary spells their symbols: unknown ones.
+        """
+        spelt = None if spellings is None else spellings.unsqueeze(0)
+        logs, state = self.log_probabilities(symbols.unsqueeze(0), state, spelt)
         return logs.squeeze(0), state

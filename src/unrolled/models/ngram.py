@@ -8,6 +8,7 @@ and p_k = p_{k-1} where h was never seen. p_0 is uniform over what can be predic
 Source: Witten and Bell (1991), The zero-frequency problem, method C, in its interpolated form.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,13 @@ from unrolled.data.vocabulary import BOS, PAD
 
 _NEVER_PREDICTED = (PAD, BOS)
 
+BLOCK = 1 << 18
+"""Symbols that are counted at once: what is held beside the counts themselves, a few arrays of so many numbers."""
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Read = Callable[[int, int], NDArray[np.integer]]
+"""Gives the symbols from one position of a text to another."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class WittenBell:
     order: length of the n-grams: 1 sees no history, 2 the symbol before (bigram), ...; 0 is uniform.
     vocabulary_size: V, with the four special symbols; ids are under it.
 
-    Time is a few sorts of the text for each order; memory about 100 bytes a symbol: give it a part of a huge text.
+    A text is read in blocks, once for each order, so memory is that of the distinct n-grams, some 32 bytes each while
+    they are counted, however long the text is.
 
     >>> model = WittenBell(order=2, vocabulary_size=6).fit(np.array([4, 5, 4, 5, 4]))
     >>> model.log_probabilities(np.array([4, 5])).round(3)
@@ -66,72 +73,152 @@ class WittenBell:
         offsets: (D + 1,) where documents begin, and N at last: each starts after <bos> alone. None: running text, of
             which only the beginning does.
         """
-        symbols, starts = self._checked(ids, offsets)
+        symbols = _flat(ids)
+        return self.fit_blocks(lambda start, stop: symbols[start:stop], len(symbols), offsets)
+
+    def fit_blocks(self, read: Read, length: int, offsets: NDArray[np.integer] | None = None) -> "WittenBell":
+        """`fit` on a text of `length` symbols that is not in memory: `read(start, stop)` gives some of them."""
+        starts = _starts(length, offsets)
+        self._orders = None
         orders: list[_Order] = []
-        names, start, histories = np.zeros_like(symbols), 0, 1
         for _ in range(self.order):
-            keys = self._extended(_shifted(names, start, starts), symbols)
-            orders.append(self._count(keys, start * self.vocabulary_size + BOS, histories))
-            names, start, histories = orders[-1].find(keys), orders[-1].start, len(orders[-1].keys)
+            histories, start = (len(orders[-1].keys), orders[-1].start) if orders else (1, 0)
+            # <bos> itself is never an event: its n-gram gets a name, for histories, and no count.
+            counts = _Counts(start * self.vocabulary_size + BOS)
+            for symbols, here, before in self._blocks(read, length, starts, orders):
+                counts.add(self._extended(_shifted(before[-1], start, here), symbols))
+            orders.append(self._order(counts, start, histories))
         self._orders = orders
         return self
 
     def log_probabilities(self, ids: NDArray[np.integer], offsets: NDArray[np.integer] | None = None) -> Floats:
         """(N,) natural logarithms of each symbol's probability after those before it; arguments as for `fit`."""
-        if self._orders is None:
-            raise ValueError("fit the model before asking it for probabilities")
-        symbols, starts = self._checked(ids, offsets)
-        probabilities: Floats = np.full(len(symbols), 1.0 / (self.vocabulary_size - len(_NEVER_PREDICTED)))
-        names, start = np.zeros_like(symbols), 0
-        for counts in self._orders:
-            histories = _shifted(names, start, starts)
-            names = counts.find(self._extended(histories, symbols))
-            probabilities = _interpolated(counts, histories, names, probabilities)
-            start = counts.start
-        logarithms: Floats = np.log(probabilities)
-        return logarithms
+        symbols = _flat(ids)
+        blocks = self._logarithms(lambda start, stop: symbols[start:stop], len(symbols), offsets)
+        return np.concatenate([np.zeros(0), *blocks])
 
     def nats(self, ids: NDArray[np.integer], offsets: NDArray[np.integer] | None = None) -> float:
         """The mean of -log p over the symbols, <eos> counted; exp of it is the perplexity."""
-        if len(ids) == 0:
-            raise ValueError("no symbols: their mean does not exist")
-        return float(-self.log_probabilities(ids, offsets).mean())
+        symbols = _flat(ids)
+        return self.nats_of_blocks(lambda start, stop: symbols[start:stop], len(symbols), offsets)
 
-    def _checked(self, ids: NDArray[np.integer], offsets: NDArray[np.integer] | None) -> tuple[Integers, Integers]:
-        """The ids, and where histories begin anew."""
-        symbols = np.asarray(ids).astype(np.int64)
-        if symbols.ndim != 1:
-            raise ValueError(f"ids must have one dimension, not the shape {symbols.shape}")
+    def nats_of_blocks(self, read: Read, length: int, offsets: NDArray[np.integer] | None = None) -> float:
+        """`nats` of a text as for `fit_blocks`."""
+        if length == 0:
+            raise ValueError("no symbols: their mean does not exist")
+        return -sum(float(block.sum()) for block in self._logarithms(read, length, offsets)) / length
+
+    def _logarithms(self, read: Read, length: int, offsets: NDArray[np.integer] | None) -> Iterator[Floats]:
+        if self._orders is None:
+            raise ValueError("fit the model before asking it for probabilities")
+        uniform = 1.0 / (self.vocabulary_size - len(_NEVER_PREDICTED))
+        for symbols, here, before in self._blocks(read, length, _starts(length, offsets), self._orders):
+            probabilities: Floats = np.full(len(symbols), uniform)
+            start = 0
+            for counts, earlier, names in zip(self._orders, before, before[1:], strict=False):
+                probabilities = _interpolated(counts, _shifted(earlier, start, here), names[1:], probabilities)
+                start = counts.start
+            yield np.log(probabilities)
+
+    def _blocks(
+        self, read: Read, length: int, starts: Integers, orders: Sequence[_Order]
+    ) -> Iterator[tuple[Integers, Integers, list[Integers]]]:
+        """A text block by block: its symbols, where documents begin in it, and the names of its n-grams.
+
+        The names are those of the n-grams that end at each symbol, for order 0 (0, the empty one) and then each of
+        `orders`, with the one that ends before the block in front of them: (len(orders) + 1) arrays of length + 1.
+        """
+        last = [0] * (len(orders) + 1)
+        for first in range(0, length, BLOCK):
+            symbols = self._checked(read(first, min(first + BLOCK, length)))
+            bounds = np.searchsorted(starts, [first, first + len(symbols)])
+            here = starts[slice(*bounds)] - first
+            names = [np.zeros(len(symbols) + 1, dtype=np.int64)]
+            start = 0
+            for counts, before in zip(orders, last[1:], strict=True):
+                found = counts.find(self._extended(_shifted(names[-1], start, here), symbols))
+                names.append(np.concatenate([[before], found]))
+                start = counts.start
+            last = [int(of_order[-1]) for of_order in names]
+            yield symbols, here, names
+
+    def _checked(self, ids: NDArray[np.integer]) -> Integers:
+        symbols = ids.astype(np.int64)
         if len(symbols) and (symbols.min() < 0 or symbols.max() >= self.vocabulary_size):
             raise ValueError(f"ids must be under vocabulary_size {self.vocabulary_size}")
         if np.isin(symbols, _NEVER_PREDICTED).any():
             raise ValueError("ids must hold no <pad> (0) and no <bos> (2): they are never predicted")
-        bounds = np.array([0, len(symbols)]) if offsets is None else np.asarray(offsets).astype(np.int64)
-        if len(bounds) == 0 or bounds[0] != 0 or bounds[-1] != len(symbols) or (np.diff(bounds) < 0).any():
-            raise ValueError(f"offsets must rise from 0 to the number of ids, {len(symbols)}")
-        starts = bounds[:-1]
-        return symbols, starts[starts < len(symbols)]
+        return symbols
 
     def _extended(self, histories: Integers, symbols: Integers) -> Integers:
         """Keys of the n-grams one longer; an unseen history (-1) gives a negative key, which nothing has."""
         return np.where(histories < 0, -1, histories * self.vocabulary_size + symbols)
 
-    def _count(self, keys: Integers, start_key: int, histories: int) -> _Order:
-        # <bos> itself is never an event: its n-gram gets a name, for histories, and no count.
-        known, counts = np.unique(keys, return_counts=True)
-        place = int(np.searchsorted(known, start_key))
-        known, counts = np.insert(known, place, start_key), np.insert(counts, place, 0)
-        owners = known // self.vocabulary_size
-        kinds = np.bincount(owners[counts > 0], minlength=histories)
+    def _order(self, found: "_Counts", before: int, histories: int) -> _Order:
+        """The order of these counts, `before` being the start of the order below."""
+        owners = found.keys // self.vocabulary_size
+        kinds = np.bincount(owners, minlength=histories)
+        kinds[before] -= 1  # for the n-gram of <bos>, which has no count
         # bincount sums in float64: exact up to 2^53 symbols.
-        totals = np.bincount(owners, weights=counts, minlength=histories).astype(np.int64)
-        return _Order(known, counts, totals, kinds, place)
+        totals = np.bincount(owners, weights=found.counts, minlength=histories).astype(np.int64)
+        start = int(np.searchsorted(found.keys, before * self.vocabulary_size + BOS))
+        return _Order(found.keys, found.counts, totals, kinds, start)
+
+
+class _Counts:
+    """How often each key came, added block by block: `keys` sorted and distinct, `counts` beside them.
+
+    start_key: a key that is there from the beginning, with no count.
+    """
+
+    def __init__(self, start_key: int) -> None:
+        self.keys: Integers = np.array([start_key])
+        self.counts: Integers = np.array([0])
+
+    def add(self, block: Integers) -> None:
+        keys, counts = _distinct(block)
+        places = np.searchsorted(self.keys, keys)
+        known = self.keys[np.minimum(places, len(self.keys) - 1)] == keys
+        self.counts[places[known]] += counts[known]
+        if not known.all():
+            new = ~known
+            self.keys = np.insert(self.keys, places[new], keys[new])
+            self.counts = np.insert(self.counts, places[new], counts[new])
+
+
+def _distinct(keys: Integers) -> tuple[Integers, Integers]:
+    """The distinct keys, sorted, and how often each is there."""
+    highest = int(keys.max(initial=0))
+    if highest > 2 * len(keys):
+        found: tuple[Integers, Integers] = np.unique(keys, return_counts=True)
+        return found
+    counts = np.bincount(keys)  # few different keys, as of characters: without a sort, some ten times as fast
+    known = np.flatnonzero(counts)
+    return known, counts[known]
+
+
+def _flat(ids: NDArray[np.integer]) -> NDArray[np.integer]:
+    symbols = np.asarray(ids)
+    if symbols.ndim != 1:
+        raise ValueError(f"ids must have one dimension, not the shape {symbols.shape}")
+    return symbols
+
+
+def _starts(length: int, offsets: NDArray[np.integer] | None) -> Integers:
+    """Where histories begin anew."""
+    bounds = np.array([0, length]) if offsets is None else np.asarray(offsets).astype(np.int64)
+    if len(bounds) == 0 or bounds[0] != 0 or bounds[-1] != length or (np.diff(bounds) < 0).any():
+        raise ValueError(f"offsets must rise from 0 to the number of ids, {length}")
+    starts = bounds[:-1]
+    return starts[starts < length]
 
 
 def _shifted(names: Integers, start: int, starts: Integers) -> Integers:
-    """For every symbol, the n-gram that ends just before it; `start` where a document begins."""
-    before = np.empty_like(names)
-    before[1:] = names[:-1]
+    """For every symbol, the n-gram that ends just before it; `start` where a document begins.
+
+    names: of the n-grams that end at each symbol, that before the first symbol in front.
+    """
+    before = names[:-1].copy()
     before[starts] = start
     return before
 

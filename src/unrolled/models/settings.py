@@ -46,5 +46,5 @@ class ModelSettings:
     characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
     nonlinearity: str = setting("tanh", choices=NONLINEARITIES, help="the activation of cell rnn")
     engine: str = setting(
-        "auto", choices=("auto", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
+        "auto", choices=("auto", "compiled", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
     )

@@ -72,7 +72,7 @@ def _chosen(wanted: str, request: Request) -> Engine:
 
 
 PREFERRED = {
-    "compiled": "kernels derived from the equations of {cell}, for this processor, are the fastest that run this",
+    "compiled": "kernels made of the equations of {cell} for this processor are the fastest that run this",
     "vendor": "torch.nn's own {cell} kernel is the fastest that runs this",
 }
 """What "auto" tries, in order, and why that engine is taken. The eager engine runs what these refuse."""

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from unrolled.data.streams import Stream
+from unrolled.data.streams import Ids, Stream
 from unrolled.models.ngram import WittenBell
 
+MOST_PAIRS = 10_000_000
+"""A vocabulary that cannot make more pairs than this is counted on the whole training text: characters and bytes."""
 MOST_SYMBOLS = 20_000_000
-"""Of a longer training text only the first so many are counted: the table would not fit in memory."""
+"""Of a longer text in a larger vocabulary only the first so many are counted: of words some 5 million pairs."""
 
 
-def bigram_figures(train: Stream, stream: Stream) -> dict[str, float]:
-    """Nats a symbol and perplexity of `stream` under the bigrams of `train`."""
-    used = min(len(train), MOST_SYMBOLS)
-    offsets = train.offsets[train.offsets <= used] if train.documents else None
-    if offsets is not None:
-        used = int(offsets[-1])
-    model = WittenBell(2, len(train.vocabulary)).fit(train.ids(0, used), offsets)
-    size = min(len(stream), MOST_SYMBOLS)
-    inside = stream.offsets[stream.offsets <= size] if stream.documents else None
-    nats = model.nats(stream.ids(0, size if inside is None else int(inside[-1])), inside)
-    return {"nats_per_symbol": nats, "perplexity": math.exp(nats)}
+class Bigram:
+    """The bigrams of a training text, to be put beside the figures of any number of texts.
+
+    counted: how many of its symbols were counted.
+    """
+
+    def __init__(self, train: Stream) -> None:
+        offsets = _offsets(train)
+        self.counted, self._length = len(train), len(train)
+        if len(train.vocabulary) ** 2 > MOST_PAIRS and len(train) > MOST_SYMBOLS:
+            self.counted = MOST_SYMBOLS
+            if offsets is not None:
+                offsets = offsets[offsets <= MOST_SYMBOLS]
+                self.counted = int(offsets[-1])
+        self._model = WittenBell(2, len(train.vocabulary)).fit_blocks(train.ids, self.counted, offsets)
+
+    def figures(self, stream: Stream) -> dict[str, Any]:
+        """Nats a symbol and perplexity of a text, and how many symbols were counted if that is not all of them."""
+        nats = self._model.nats_of_blocks(stream.ids, len(stream), _offsets(stream))
+        part = {} if self.counted == self._length else {"counted": self.counted}
+        return {"nats_per_symbol": nats, "perplexity": math.exp(nats), **part}
+
+
+def _offsets(stream: Stream) -> Ids | None:
+    return stream.offsets if stream.documents else None

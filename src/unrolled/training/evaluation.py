@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unrolled.data.streams import Stream
+from unrolled.data.vocabulary import UNK
 from unrolled.data.windows import whole
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import State
+from unrolled.training.guesses import right_guesses
 
 LANE_SYMBOLS = 2_000
 """A lane of an evaluation is at least this long, so that its warm-up is a small part of the work."""
 MOST_LANES = 64
 EVALUATION_WINDOW = 200
-CORRECT_ROWS = 128
-"""Rows whose whole distribution is held at once when counting right guesses: a row of a large vocabulary is long."""
+MOST_SCORES = 4_000_000
+"""Scores of symbols that are held at once: a row of a large vocabulary is long."""
+
+Measured = Callable[[int, int], None]
+"""Called with (predicted symbols so far, in all)."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class Evaluation:
         symbols: predicted symbols, <eos> counted, <bos> not.
         characters: characters of the user's text.
         correct: symbols that were the most probable one, or None if that was not asked for.
+        unknown: predicted symbols that are none of the vocabulary's, and so <unk>.
     """
 
     nats: float
     symbols: int
     characters: int
     correct: int | None = None
+    unknown: int = 0
 
     @property
     def loss(self) -> float:
@@ -61,6 +68,7 @@ class Evaluation:
             "bits_per_character": self.bits_per_character,
             "symbols": self.symbols,
             "characters": self.characters,
+            "unknown_share": self.unknown / max(1, self.symbols),
         }
         return figures | ({} if self.correct is None else {"accuracy": self.correct / max(1, self.symbols)})
 
@@ -70,38 +78,50 @@ def lanes_for(symbols: int) -> int:
     return max(1, min(MOST_LANES, symbols // LANE_SYMBOLS))
 
 
-@torch.no_grad()
-def evaluate_stream(model: LanguageModel, stream: Stream, *, accuracy: bool = False, spell: bool = False) -> Evaluation:
+def evaluate_stream(
+    model: LanguageModel,
+    stream: Stream,
+    *,
+    accuracy: bool = False,
+    spell: bool = False,
+    progress: Measured | None = None,
+) -> Evaluation:
     """Run the model over a stream, in evaluation mode, and count.
 
     Args:
         accuracy: also count how often the true symbol was the most probable one.
         spell: whether the model reads the characters of its words.
+        progress: hears after every window how far it is.
     """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
     nats, symbols, correct = 0.0, 0, 0
+    for window_nats, window_symbols, window_correct in measured_windows(model, stream, accuracy=accuracy, spell=spell):
+        nats, symbols, correct = nats + window_nats, symbols + window_symbols, correct + window_correct
+        if progress:
+            progress(symbols, len(stream))
+    unknown = int(stream.counts()[UNK])
+    return Evaluation(nats, symbols, stream.characters, correct if accuracy else None, unknown)
+
+
+def measured_windows(
+    model: LanguageModel, stream: Stream, *, accuracy: bool = False, spell: bool = False
+) -> Generator[tuple[float, int, int], None, None]:
+    """Nats, symbols and right guesses of one window after the other; the model is left in evaluation mode meanwhile."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    rows = max(1, MOST_SCORES // model.vocabulary)
     state: State | None = None
+    model.eval()
     try:
         for window in whole(stream, lanes=lanes_for(len(stream)), window=EVALUATION_WINDOW, spellings=spell):
             here = window.to(device)
-            features, state = model.features(here.inputs, None if window.fresh else state, here.spellings)
-            counted = here.targets != 0
-            features, targets = features[counted], here.targets[counted]
-            nats += float(model.output.loss(features, targets))
-            symbols += len(targets)
-            if accuracy:
-                correct += _correct(model, features, targets)
+            nats, correct = 0.0, 0
+            with torch.no_grad():  # not across the yield, where it would leak into the caller's code
+                features, state = model.features(here.inputs, None if window.fresh else state, here.spellings)
+                counted = here.targets != 0
+                features, targets = features[counted], here.targets[counted]
+                for some, wanted in zip(torch.split(features, rows), torch.split(targets, rows), strict=True):
+                    nats += float(model.output.loss(some, wanted))
+                    correct += right_guesses(model.output, some, wanted) if accuracy else 0
+            yield nats, len(targets), correct
     finally:
         model.train(was_training)
-    return Evaluation(nats, symbols, stream.characters, correct if accuracy else None)
-
-
-def _correct(model: LanguageModel, features: Tensor, targets: Tensor) -> int:
-    """How many targets were the most probable symbol, a block at a time: a row of a large vocabulary is long."""
-    right = 0
-    for start in range(0, len(targets), CORRECT_ROWS):
-        best = model.output.log_probabilities(features[start : start + CORRECT_ROWS]).argmax(-1)
-        right += int((best == targets[start : start + CORRECT_ROWS]).sum())
-    return right

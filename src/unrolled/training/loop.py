@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import load_state, save_state, save_weights
 from unrolled.training.schedules import Plateau, learning_rate_factor
+from unrolled.training.settings import TrainingSettings
 
 SAVE_EVERY_SECONDS = 60.0
 LOG_EVERY_SECONDS = 1.0
@@ -92,7 +94,7 @@ class Trainer:
         self.alarm = GradientAlarm(training=self.settings, model=recipe.model)
         self.at = Progression()
         self.state: State | None = None
-        self.validate_every = self.settings.validate_every or max(1, steps // 10)
+        self.validate_every = validation_interval(self.settings, steps)
         self.tensorboard: Any = None
         self.rate = 0.0
         self._saved = time.perf_counter()
@@ -238,7 +240,8 @@ class Trainer:
     def _validation_loss(self) -> float | None:
         if self.corpus.valid is None:
             return None
-        return evaluate_stream(self.model, self.corpus.valid, spell=self.spell).loss
+        heard = partial(self.progress.measured, "validation")
+        return evaluate_stream(self.model, self.corpus.valid, spell=self.spell, progress=heard).loss
 
     def _save_best(self) -> None:
         if self.fabric.is_global_zero:
@@ -327,6 +330,11 @@ def training_windows(recipe: Recipe, corpus: Corpus, rank: int = 0, world: int =
         corpus.train, batch=settings.batch, window=settings.window, seed=settings.seed, rank=rank, world=world,
         spellings=recipe.model.characters > 0,
     )  # fmt: skip
+
+
+def validation_interval(settings: TrainingSettings, steps: int) -> int:
+    """Steps from one validation to the next; after the last step there is one anyway."""
+    return settings.validate_every or max(1, steps // 10)
 
 
 def detached(state: State | None) -> State | None:

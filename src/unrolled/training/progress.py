@@ -63,19 +63,27 @@ class Progress:
 
     def step(self, step: int, loss: float, rate: float) -> None:
         """Note that ``step`` steps are done, with this loss and ``rate`` symbols a second."""
-        now = self._clock()
-        due = now - self._shown >= (LIVE_SECONDS if self._bar is not None else PLAIN_SECONDS)
-        if self._quiet or not (due or step >= self._total):
+        if self._quiet or not self._due(step >= self._total):
             return
-        self._shown = now
         # a narrow terminal cuts the line at its end: what matters most comes first
-        parts = [self._left(step, now), self.describe(loss), self._best_so_far(), f"{quantity(rate)} symbols/s"]
+        parts = [self._left(step, self._shown), self.describe(loss), self._best_so_far(), f"{quantity(rate)} symbols/s"]
         text = ", ".join(part for part in parts if part)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, text=f"{step:,} of {self._total:,}, {text}")
             self._bar.refresh()
         else:
             self._print(f"step {step:,} of {self._total:,}: {text}")
+
+    def measured(self, part: str, done: int, total: int) -> None:
+        """Note that ``done`` of a part's ``total`` symbols are measured: shown where it takes its time."""
+        if self._quiet or not self._due():
+            return
+        text = f"measuring on the {part} part: {done:,} of {total:,} symbols"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], text=text)
+            self._bar.refresh()
+        else:
+            self._print(text)
 
     def validated(self, step: int, loss: float, best: bool) -> None:
         """Show a validation's loss, and whether it is the lowest of the run so far."""
@@ -93,6 +101,14 @@ class Progress:
     def describe(self, loss: float) -> str:
         """Write a loss in nats and in the run's unit, such as "loss 1.443 (2.082 bits per character)"."""
         return f"loss {loss:.3f} ({in_unit(loss, self._unit)})"
+
+    def _due(self, anyway: bool = False) -> bool:
+        """Whether it is time to show something again (or it is shown anyway), which it then is."""
+        now = self._clock()
+        if not anyway and now - self._shown < (LIVE_SECONDS if self._bar is not None else PLAIN_SECONDS):
+            return False
+        self._shown = now
+        return True
 
     def _best_so_far(self) -> str:
         return "" if self._best is None else f"best valid {self._best:.3f}"

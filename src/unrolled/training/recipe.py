@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.settings import DataSettings
 from unrolled.errors import UserError
@@ -35,7 +36,7 @@ class Recipe:
     def with_overrides(self, overrides: Overrides, *, source: str = "recipe") -> "Recipe":
         """Give a checked copy in which ``{"section.key": value}`` or ``["section.key=value"]`` replace what was set."""
         reading = Reading(Recipe, source=source)
-        return _build(reading, asdict(self), reading.overrides(overrides), own_cell=True)
+        return _build(reading, _without_unset_budgets(asdict(self)), reading.overrides(overrides), own_cell=True)
 
     def rebased(self, old: Path, new: Path) -> "Recipe":
         """Give a copy whose relative data paths, meant from folder ``old``, lead to the same files from ``new``."""
@@ -117,6 +118,7 @@ def _build(
     _check_task(reading, recipe)
     _check_cell(reading, recipe, own_cell=own_cell or "model.cell" in overrides)
     _check_agreement(reading, recipe)
+    _check_budget(reading, merged, recipe)
     reading.raise_complaints()
     if not any(getattr(recipe.training, name) for name in BUDGETS):
         recipe = replace(recipe, training=replace(recipe.training, epochs=DEFAULT_EPOCHS))
@@ -129,6 +131,27 @@ def _without_replaced_budget(mapping: Mapping[str, object], overrides: Mapping[s
     if not isinstance(training, Mapping) or not any(overrides.get(f"training.{name}") for name in BUDGETS):
         return mapping
     return {**mapping, "training": {key: value for key, value in training.items() if key not in BUDGETS}}
+
+
+def _without_unset_budgets(mapping: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's keys but for the budgets that are at 0: nobody asked for that."""
+    training = mapping["training"]
+    return {**mapping, "training": {key: training[key] for key in training if training[key] or key not in BUDGETS}}
+
+
+def _check_budget(reading: Reading, merged: Mapping[str, object], recipe: Recipe) -> None:
+    """0 turns a budget off: where it leaves a run without any, that is an override or a line too many.
+
+    All three at 0, as `unrolled train --keys` lists them, is as if none was given.
+    """
+    training = merged.get("training")
+    given = [name for name in BUDGETS if isinstance(training, Mapping) and name in training]
+    overridden = [name for name in given if reading.is_override(f"training.{name}")]
+    if any(getattr(recipe.training, name) for name in BUDGETS) or not (overridden or 0 < len(given) < len(BUDGETS)):
+        return
+    key = f"training.{(overridden or given)[0]}"
+    rest = f"set {key} above 0, or leave it out ({DEFAULT_EPOCHS:g} epochs)"
+    reading.disagree([key], f"{key} = 0 is no budget, and no other is given; {rest}")
 
 
 def _check_task(reading: Reading, recipe: Recipe) -> None:
@@ -149,6 +172,8 @@ def _check_cell(reading: Reading, recipe: Recipe, *, own_cell: bool) -> None:
             f"model.cell = {cell!r} would run code, and a recipe may come from anyone; "
             f"take the key out and give it yourself: --set model.cell={cell}",
         )
+    elif cell.endswith(".py"):
+        reading.complain("model.cell", f"model.cell = {cell!r} does not say which cell of the file; write {cell}:NAME")
     elif not own_cell or reading.is_override("model.cell"):
         reading.complain("model.cell", f"model.cell {cell!r} is no known cell{nearest(cell, CELL_NAMES)}")
 

@@ -32,6 +32,7 @@ __all__ = [
     "append_log",
     "atomic_write_bytes",
     "atomic_write_text",
+    "check_run_folder",
     "create_run_folder",
     "load_state",
     "load_weights",
@@ -52,6 +53,17 @@ STATE = "state.safetensors"
 STATE_MIRROR = "state.json"
 VERSIONS = "versions.json"
 STATE_KEY = "state"
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuse a folder that no training has written.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not (folder / RECIPE).is_file():
+        why = f"it holds no {RECIPE}" if folder.is_dir() else "there is no such folder"
+        raise UserError(f'{folder} is no run folder: {why}; give what `unrolled train` prints as "run folder"')
 
 
 def create_run_folder(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,21 @@ import torch
 
 from unrolled.cells import Cell
 from unrolled.data.corpus import Corpus, open_corpus
+from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.models.build import build_model, cell_of_run, check_weights, write_cell
 from unrolled.models.language_model import LanguageModel
-from unrolled.training.baseline import bigram_figures
+from unrolled.training.baseline import Bigram
 from unrolled.training.curves import draw_curves
-from unrolled.training.evaluation import EVALUATION_WINDOW, evaluate_stream, lanes_for
-from unrolled.training.loop import Trainer, training_windows
+from unrolled.training.evaluation import evaluate_stream, measured_windows
+from unrolled.training.loop import Trainer, training_windows, validation_interval
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
     RECIPE,
     atomic_write_text,
+    check_run_folder,
     create_run_folder,
     load_state,
     load_weights,
@@ -40,7 +44,7 @@ from unrolled.training.run_folder import (
 VOCABULARY = "vocabulary.json"
 METRICS = "metrics.json"
 CURVES = "curves.png"
-CALIBRATION_WINDOWS = 4
+CALIBRATION_WINDOWS, CALIBRATION_MEASURED = 4, 2
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,28 @@ def begin(
         progress.say(f"run folder: {trainer.folder}")
         if started:
             started(trainer.folder)
-        complete = trainer.run()
-    return _finish(trainer, complete)
+        return _finish(trainer, trainer.run())
 
 
-def resume(folder: Path, *, device: str = "auto", quiet: bool = False) -> Result:
-    """Go on with a run that was interrupted, from the last state it saved, to the same end bit for bit."""
+def resume(
+    folder: Path, *, data: Mapping[str, Path] | None = None, device: str = "auto", quiet: bool = False
+) -> Result:
+    """Go on with a run that was interrupted, from the last state it saved, to the same end bit for bit.
+
+    Args:
+        data: where its files are now ("path", "valid", "test"), if they have moved; their content must be the same.
+    """
+    check_run_folder(folder)
     recipe = load_recipe(folder / RECIPE, own_cell=True)
+    if data:
+        now = {key: os.path.relpath(path, folder) for key, path in data.items()}
+        path, valid, test = (now.get(key, getattr(recipe.data, key)) for key in ("path", "valid", "test"))
+        recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
     steps = int(load_state(folder)[1]["steps"])
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
-    corpus = open_corpus(recipe.data, vocabulary=vocabulary, base=folder)
+    corpus = _found_again(recipe, vocabulary, folder)
     model = build_model(recipe.model, vocabulary, cell_of_run(folder)).to(fabric.device)
     say = _speaker(quiet, fabric)
     for difference in version_differences(folder):
@@ -123,9 +137,21 @@ def resume(folder: Path, *, device: str = "auto", quiet: bool = False) -> Result
     with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
         trainer = Trainer(recipe, model, corpus, folder, steps, progress, fabric)
         trainer.restore()
+        if data and fabric.is_global_zero:
+            atomic_write_text(folder / RECIPE, recipe_text(recipe))
         progress.say(f"resuming {folder} at step {trainer.at.step:,} of {steps:,}")
-        complete = trainer.run()
-    return _finish(trainer, complete)
+        return _finish(trainer, trainer.run())
+
+
+def _found_again(recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> Corpus:
+    """The data of a run that goes on."""
+    for file in filter(None, (recipe.data.path, recipe.data.valid, recipe.data.test)):
+        if not (folder / file).exists():
+            raise UserError(
+                f"{os.path.normpath(folder / file)}, which the run was trained on, does not exist; if it is elsewhere "
+                f"now: --resume {folder} --data FILE (and --valid, --test)"
+            )
+    return open_corpus(recipe.data, vocabulary=vocabulary, base=folder)
 
 
 def _check_place(folder: Path | None) -> None:
@@ -181,7 +207,7 @@ def plan(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> tuple[int, str
     windows = training_windows(recipe, corpus)
     seconds = _seconds_a_window(recipe, model, windows) * settings.accumulate
     validations = settings.validate_every or 0
-    valid = _seconds_a_validation(recipe, model, corpus)
+    valid = _seconds_to_measure(recipe, model, corpus.valid)
     kind, amount = settings.budget
     if kind == "steps":
         steps = int(amount)
@@ -191,7 +217,8 @@ def plan(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> tuple[int, str
         steps = max(1, int(amount * 60 / (seconds + valid / validations)))
     else:
         steps = max(1, int((amount * 60 - 10 * valid) / seconds))
-    total = steps * seconds + valid * (steps / validations if validations else 10)
+    total = steps * seconds + valid * -(-steps // validation_interval(settings, steps))
+    total += sum(_seconds_to_measure(recipe, model, part, accuracy=True) for part in (corpus.valid, corpus.test))
     return steps, _estimate(recipe, model, steps, total)
 
 
@@ -215,28 +242,19 @@ def _seconds_a_window(recipe: Recipe, model: LanguageModel, windows: Any) -> flo
     return statistics.median(times[1:] or times) * 1.05  # and a little for the optimiser
 
 
-def _seconds_a_validation(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> float:
-    if corpus.valid is None:
+def _seconds_to_measure(
+    recipe: Recipe, model: LanguageModel, stream: Stream | None, *, accuracy: bool = False
+) -> float:
+    """How long one pass over a part takes, from its first windows; with `accuracy` as at the end of the run."""
+    if stream is None:
         return 0.0
-    from itertools import islice
-
-    from unrolled.data.windows import whole
-
     started, read = time.perf_counter(), 0
-    windows = whole(
-        corpus.valid,
-        lanes=lanes_for(len(corpus.valid)),
-        window=EVALUATION_WINDOW,
-        spellings=recipe.model.characters > 0,
-    )
-    model.eval()
-    with torch.no_grad():
-        for window in islice(windows, 2):
-            here = window.to(next(model.parameters()).device)
-            float(model(here.inputs, here.targets, None, here.spellings).total)
-            read += window.targets.numel()
-    model.train()
-    return (time.perf_counter() - started) * len(corpus.valid) / max(1, read)
+    windows = measured_windows(model, stream, accuracy=accuracy, spell=recipe.model.characters > 0)
+    with torch.random.fork_rng():
+        for _, symbols, _ in islice(windows, CALIBRATION_MEASURED):
+            read += symbols
+    windows.close()  # the model trains again
+    return (time.perf_counter() - started) * len(stream) / max(1, read)
 
 
 def _estimate(recipe: Recipe, model: LanguageModel, steps: int, seconds: float) -> str:
@@ -246,7 +264,7 @@ def _estimate(recipe: Recipe, model: LanguageModel, steps: int, seconds: float) 
     timestep = shape.layers * shape.hidden * 12 + 2 * shape.embedding + 2 * model.vocabulary
     memory = 4 * (count * copies + timestep * settings.batch * settings.window)
     return (
-        f"{count:,} parameters; about {memory / 1e6:,.0f} MB while training; {steps:,} steps of "
+        f"{count:,} parameters; about {memory / 1e6:,.0f} MB for weights and activations; {steps:,} steps of "
         f"{settings.batch * settings.window * settings.accumulate:,} symbols, about {_duration(seconds)}"
     )
 
@@ -279,8 +297,12 @@ def _metrics(trainer: Trainer) -> dict[str, Any]:
         "symbols_per_second": round(at.symbols / max(at.seconds, 1e-9)),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
-    for name, stream in (("validation", corpus.valid), ("test", corpus.test)):
-        if stream is not None:
-            figures[name] = evaluate_stream(model, stream, accuracy=True, spell=trainer.spell).as_dict()
-            figures[name]["bigram"] = bigram_figures(corpus.train, stream)
+    parts = {name: part for name, part in (("validation", corpus.valid), ("test", corpus.test)) if part is not None}
+    if parts:
+        trainer.progress.say(f"measuring the best weights, of step {at.best_step:,}: {' and '.join(parts)} part")
+        bigram = Bigram(corpus.train)
+    for name, stream in parts.items():
+        heard = partial(trainer.progress.measured, name)
+        found = evaluate_stream(model, stream, accuracy=True, spell=trainer.spell, progress=heard)
+        figures[name] = found.as_dict() | {"bigram": bigram.figures(stream)}
     return figures

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from unrolled.recurrence.kernels import machine
+from unrolled.recurrence.kernels import machine, store
 from unrolled.recurrence.kernels.builder import IR, Builder, i64
 from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.outer import add_outer
@@ -75,19 +75,21 @@ def sums_of(form: Form) -> list[Argument]:
     return [value for value in [*deltas, *vectors] if value is not None]
 
 
-def build(form: Form, target: Target) -> tuple[IR, list[str]]:
-    """The kernel's module and its arguments."""
+def build(form: Form, target: Target) -> IR:
+    """The kernel's module; its arguments are `argument_names`."""
     module = machine.new_module("backward", target)
     names = argument_names(form)
     b = Builder(module, "backward", target, form.dtype, names)
     _Backward(Frame(b, form)).write()
     machine.add_entries(module, b.function)
-    return module, names
+    return module
 
 
 def compiled(form: Form) -> machine.Kernel:
     """The kernel for this machine."""
-    return machine.Kernel(*build(form, host()))
+    target = host()
+    key = store.key_of("backward", form, target)
+    return machine.Kernel(lambda: build(form, target), argument_names(form), key)
 
 
 class _Backward:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from unrolled.recurrence.adjoint import value_seen
-from unrolled.recurrence.kernels import machine
+from unrolled.recurrence.kernels import machine, store
 from unrolled.recurrence.kernels.builder import IR, Builder
 from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, parameter_names
 from unrolled.recurrence.kernels.packing import pack_rows
@@ -82,20 +82,22 @@ def argument_names(form: Form) -> list[str]:
     ]  # fmt: skip
 
 
-def build(form: Form, target: Target) -> tuple[IR, list[str]]:
-    """The kernel's module and its arguments."""
+def build(form: Form, target: Target) -> IR:
+    """The kernel's module; its arguments are `argument_names`."""
     module = machine.new_module("forward", target)
     names = argument_names(form)
     b = Builder(module, "forward", target, form.dtype, names)
     b.half_weights = form.half_weights
     _Forward(Frame(b, form)).write()
     machine.add_entries(module, b.function)
-    return module, names
+    return module
 
 
 def compiled(form: Form) -> machine.Kernel:
     """The kernel for this machine."""
-    return machine.Kernel(*build(form, host()))
+    target = host()
+    key = store.key_of("forward", form, target)
+    return machine.Kernel(lambda: build(form, target), argument_names(form), key)
 
 
 class _Forward:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 
 from unrolled.recurrence import openmp
+from unrolled.recurrence.kernels import store
 from unrolled.recurrence.kernels.builder import IR, i32, i64, pointer, void
 from unrolled.recurrence.kernels.target import Target, host
 
@@ -19,8 +20,11 @@ from unrolled.recurrence.kernels.target import Target, host
 def _prepare() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    for name, address in openmp.symbols().items():
-        llvm.add_symbol(name, address)
+    found = openmp.symbols()
+    # Where kernels run alone nothing calls these, but whatever code names must have an address.
+    nowhere = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value
+    for name in openmp.NEEDED:
+        llvm.add_symbol(name, found.get(name, nowhere))
 
 
 def new_module(name: str, target: Target) -> IR:
@@ -68,13 +72,29 @@ def assembly(module: IR, target: Target) -> str:
     return text
 
 
+def _loaded(code: bytes) -> Any:
+    """An engine that holds some machine code, ready to run."""
+    _prepare()
+    target = host()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
+
+
 class Kernel:
     """A compiled kernel, and the names of its arguments."""
 
-    def __init__(self, module: IR, names: Sequence[str]) -> None:
-        parsed, machine = optimised(module, host())
-        self._engine = llvm.create_mcjit_compiler(parsed, machine)
-        self._engine.finalize_object()
+    def __init__(self, write: Callable[[], IR], names: Sequence[str], key: str | None = None) -> None:
+        """`write` gives the module; with a key it is only asked where the code is not kept from before."""
+        code = store.load(key) if key else None
+        if code is None:
+            parsed, machine = optimised(write(), host())
+            code = machine.emit_object(parsed)
+            if key:
+                store.save(key, code)
+        self._engine = _loaded(code)
         self.names = tuple(names)
         self._alone = self._engine.get_function_address("alone")
         self._parallel = self._engine.get_function_address("parallel")

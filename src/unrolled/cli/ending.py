@@ -1,0 +1,68 @@
+"""How a command ends: its exit code, its last words, and Ctrl-C at a moment when Python itself could not stand it."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+DONE, WRONG, INTERRUPTED = 0, 1, 130
+"""Exit codes, beside 2 for usage, which Typer gives."""
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Around heavy imports: there Ctrl-C ends the process at once, and with one line.
+
+    A library that is interrupted in the middle of its import may answer with any error, or go on half loaded.
+    Nothing is open at such a moment that would have to be closed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # someone else minds the signal, or it is ignored, as under nohup
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Inside `loading`, around what Ctrl-C shall interrupt as usual: there is something to close or to say."""
+    if signal.getsignal(signal.SIGINT) is not _leave:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")  # not print, which may be what was interrupted
+    os._exit(INTERRUPTED)
+
+
+def tell(text: str) -> None:
+    """One message on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def in_words(error: OSError) -> str:
+    """What the system refused: its own words, and the file where it says which."""
+    words = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {words}" if error.filename else words
+
+
+def let_go_of_output() -> None:
+    """Send what is still to be written nowhere, so that nobody complains about it when Python ends."""
+    with suppress(OSError, ValueError):  # it may have no descriptor
+        output = sys.stdout.fileno()
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, output)
+        os.close(sink)
