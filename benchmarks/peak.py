@@ -61,7 +61,7 @@ def _multiply_adds() -> Kernel:
         loop.next = sums
     _finish(b, loop.out, b.address("result"))
     add_entries(module, b.function)
-    return Kernel(module, names)
+    return Kernel(lambda: module, names)
 
 
 @cache
@@ -81,7 +81,7 @@ def _reads() -> Kernel:
         again.next = loop.out
     _finish(b, again.out, b.address("result"))
     add_entries(module, b.function)
-    return Kernel(module, names)
+    return Kernel(lambda: module, names)
 
 
 def _share(b: Builder, count: IR) -> tuple[IR, IR]:

@@ -72,13 +72,21 @@ def compare(name: str, engine: str, dtype: torch.dtype, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_auto_takes_the_vendor_for_the_cells_that_torch_has(name: str) -> None:
+def test_auto_takes_the_compiled_engine_on_the_cpu(name: str) -> None:
     layer = OF[name].layer(engine="auto")
-    engine = layer.engine_for(x_of(layer, 3, 2))
+    engine = layer.engine_for(x_of(layer, 3, 2), observe=True, lengths=torch.tensor([3, 0]))
+    assert (engine.name, f"equations of {name} " in engine.reason) == ("compiled", True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_off_the_cpu_auto_takes_the_vendor_where_torch_has_the_cell(name: str) -> None:
+    layer = OF[name].layer(engine="auto", device="meta")
+    engine = layer.engine_for(torch.empty(3, 2, layer.input_size, device="meta", dtype=torch.float64))
     if name in TORCH_NAMES:
         assert (engine.name, name in engine.reason) == ("vendor", True)
     else:
-        assert (engine.name, engine.reason) == ("eager", f"torch.nn has no kernel for the equations of {name}")
+        reason = f"compiled kernels run on the CPU; torch.nn has no kernel for the equations of {name}"
+        assert (engine.name, engine.reason) == ("eager", reason)
 
 
 def refused(layer: Recurrent) -> list[tuple[dict[str, Any], Tensor, str]]:
@@ -92,12 +100,15 @@ def refused(layer: Recurrent) -> list[tuple[dict[str, Any], Tensor, str]]:
 
 @pytest.mark.parametrize("position", range(3))
 def test_the_vendor_refuses_with_its_reason_and_auto_goes_on(position: int) -> None:
-    automatic, vendor = LSTM(3, 4), LSTM(3, 4, engine="vendor")
-    options, x, reason = refused(automatic)[position]
+    automatic, vendor = LSTM(3, 4, dtype=torch.bfloat16), LSTM(3, 4, engine="vendor")
+    options, x, reason = refused(vendor)[position]
+    x = x.bfloat16() if x.is_floating_point() else x
     engine = automatic.engine_for(x, **options)
     assert engine.name == "eager"
+    assert "float32 or float64, not torch.bfloat16" in engine.reason
     assert reason in engine.reason
     automatic(x, **options)
+    x = x.float() if x.is_floating_point() else x
     with pytest.raises(ValueError, match=f'engine="vendor": .*{reason}; engine="auto" or "eager" runs it'):
         vendor(x, **options)
 
@@ -108,8 +119,8 @@ def test_the_vendor_refuses_masks_and_zoneout() -> None:
         layer = GRU(3, 4, engine="vendor", **{option: 0.5})  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="no recurrent dropout and no zoneout"):
             layer(x)
-    assert GRU(3, 4, recurrent_dropout=0.5).eval().engine_for(x).name == "vendor"
-    assert GRU(3, 4, weight_drop=0.5, input_dropout=0.5).engine_for(x).name == "vendor"
+    assert GRU(3, 4, engine="vendor", recurrent_dropout=0.5).eval().engine_for(x).name == "vendor"
+    assert GRU(3, 4, engine="vendor", weight_drop=0.5, input_dropout=0.5).engine_for(x).name == "vendor"
 
 
 def test_the_vendor_refuses_cells_that_torch_lacks() -> None:
@@ -128,8 +139,11 @@ def test_a_cell_with_the_name_of_torchs_but_other_equations_runs_on_its_own() ->
     layer, reference = Recurrent(impostor, 3, 4), Recurrent(impostor, 3, 4, engine="eager")
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(3, 2, 3)
-    assert layer.engine_for(x).name == "eager"
+    assert layer.engine_for(x).name == "compiled"
     assert_equal(layer(x), reference(x))
+    layer.engine = "vendor"
+    with pytest.raises(ValueError, match="no kernel for the equations of lstm"):
+        layer(x)
 
 
 def test_the_environment_variable_overrides_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +157,7 @@ def test_the_environment_variable_overrides_auto_only(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match=r"UNROLLED_ENGINE=vendor: .*do not give their gates"):
         LSTM(3, 4)(x, observe=True)
     monkeypatch.setenv("UNROLLED_ENGINE", "")
-    assert LSTM(3, 4).engine_for(x).name == "vendor"
+    assert LSTM(3, 4).engine_for(x).name == "compiled"
     monkeypatch.setenv("UNROLLED_ENGINE", "fast")
     with pytest.raises(ValueError, match='the environment variable UNROLLED_ENGINE is "fast", which is none of auto'):
         LSTM(3, 4)(x)

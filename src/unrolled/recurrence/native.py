@@ -31,6 +31,9 @@ PROJECTED_ROWS = 256
 HOISTED_BATCH = 4
 """Up to this batch, x is multiplied ahead of the loop, so that the weights are read once for many timesteps."""
 
+OWN_CACHE = 2**20
+"""Bytes of weights from which a thread's own cache does not hold them all: x is then multiplied ahead, too."""
+
 SHARED_WORK = 40_000
 """Multiplications in a level of a timestep from which a barrier between threads is worth its time."""
 
@@ -281,7 +284,7 @@ def prepare_forward(
 ) -> Prepared:  # fmt: skip
     """The arguments of the forward kernel for some timesteps."""
     kernels, like = call.kernels[saving], states[0]
-    batch = call.batch
+    form, batch = kernels.form, call.batch
     rows, x_places = call.places(schedule, _strided(batch)), call.x_places(schedule)
     history = _history(kernels, schedule.steps, batch, call.padded)
     size = sum(history.values())
@@ -293,7 +296,9 @@ def prepare_forward(
     pack = weights is None
     if weights is None:
         weights = _room(call, "weights", sum(packed_sizes.values()))
-    chunk, hoisted, sizes = _forward_sizes(kernels, schedule.steps, batch, call.padded)
+    weights_each = sum(packed_sizes.values()) * like.element_size() // call.threads
+    hoisted = form.projected or batch <= HOISTED_BATCH or weights_each > OWN_CACHE
+    chunk, sizes = _forward_sizes(kernels, schedule.steps, batch, call.padded, hoisted)
     work = _room(call, "forward", sum(sizes.values()))
     arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
     arguments |= _addresses(weights, packed_sizes)
@@ -313,16 +318,14 @@ def _room(call: Call, purpose: str, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _forward_sizes(kernels: Kernels, steps: int, batch: int, padded: int) -> tuple[int, bool, dict[str, int]]:
-    """How many timesteps of x are multiplied at once, whether they are, and the sizes of what that and levels take."""
-    form = kernels.form
-    chunk = max(1, min(steps, PROJECTED_ROWS // max(batch, 1)))
-    hoisted = form.projected or batch <= HOISTED_BATCH
-    return chunk, hoisted, {
+def _forward_sizes(kernels: Kernels, steps: int, batch: int, padded: int, hoisted: bool) -> tuple[int, dict[str, int]]:
+    """How many timesteps of x are multiplied at once, and the sizes of what that and the levels take."""
+    form, chunk = kernels.form, max(1, min(steps, PROJECTED_ROWS // max(batch, 1)))
+    return chunk, {
         "xbuffer": padded * chunk * batch * len(form.on_input) if hoisted else 0,
         "between": batch * padded * len(form.forward.crossing),
         "nowhere": padded,
-    }  # fmt: skip
+    }
 
 
 @lru_cache(maxsize=256)

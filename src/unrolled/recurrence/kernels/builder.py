@@ -205,6 +205,10 @@ class Builder:
         """An int64 from a table."""
         return self.ir.load(self.ir.gep(base, [self.number(offset)], source_etype=i64), typ=i64)
 
+    def store_integer(self, value: IR, base: IR, offset: int | IR) -> None:
+        """An int64 into a table."""
+        self.ir.store(value, self.ir.gep(base, [self.number(offset)], source_etype=i64))
+
     def load(self, place: IR, align: int | None = None) -> IR:
         value = self.ir.load(place, typ=self.vector)
         value.align = align or self.size

@@ -55,15 +55,28 @@ class Packed:
         return panels * deep * len(self.affines) * lanes
 
 
+def affines_of(form: Form, level: int) -> list[int]:
+    """The affine maps of a level: those of x alone first, those without x last, so that a vector feeds neighbours."""
+
+    def place(number: int) -> int:
+        takes_x = number in form.on_input
+        takes_states = any(number in takers for takers in form.operands.values())
+        return (not takes_x) + (takes_states if takes_x else 1)
+
+    here = [number for number in form.forward.values[level] if number in form.affines]
+    return sorted(here, key=place)
+
+
 def packs(form: Form) -> list[Packed]:
     """All packed weights of the forward pass."""
     found: list[Packed] = []
-    for level, values in enumerate(form.forward.values):
-        here = [number for number in values if number in form.affines]
+    for level in range(len(form.forward.values)):
+        here = affines_of(form, level)
         operands = ([] if form.projected else [0]) + list(form.operands)
         for operand in operands:
             takers = form.on_input if operand == 0 else form.operands[operand]
-            for affines in bundles([number for number in here if number in takers]):
+            for places in bundles([place for place, number in enumerate(here) if number in takers]):
+                affines = tuple(here[place] for place in places)
                 found.append(Packed(f"packed_{len(found)}", level, operand, affines))
     return found
 
@@ -260,7 +273,7 @@ class _Forward:
 
     def _level(self, level: int, step: IR, chunk_first: IR) -> None:
         b, frame = self.b, self.frame
-        affines = [number for number in self.levels.values[level] if number in self.form.affines]
+        affines = affines_of(self.form, level)
         widest = max((len(packed.affines) for packed in self.packs if packed.level == level), default=1)
         choices = classes(b.target.registers, widest)
         sums = b.scratch(max(1, most_sums(choices, len(affines))))

@@ -27,7 +27,7 @@ class Group:
 
     Attributes:
         weights: address of the packed weights of panel 0.
-        accumulators: the positions of the accumulators, in the order of the packed gates.
+        accumulators: the positions of the accumulators, neighbours, in the order of the packed gates.
         depths: for each segment, how many k it has; the weights of all segments follow each other.
         stride: from one panel's weights to the next.
         row: (segment, row number) to the address of that row's vector.
@@ -58,14 +58,16 @@ def shapes(registers: int, gates: int) -> list[Shape]:
     return [shape for shape in found if shape.rows >= 1] or [Shape(1, 1)]
 
 
-def bundles(gates: Sequence[int]) -> list[tuple[int, ...]]:
-    """Gates that are multiplied side by side: two, or three where an odd one would be left.
+def bundles(positions: Sequence[int]) -> list[tuple[int, ...]]:
+    """Accumulators that are fed side by side: two neighbours, or three where an odd one would be left.
 
     More rows with fewer gates read fewer weights, and weights come from further away than rows do.
     """
-    rest, found = list(gates), []
+    found: list[tuple[int, ...]] = []
+    rest = list(positions)
     while rest:
-        count = 3 if len(rest) in (3, 5) else 2
+        run = next((n for n in range(1, len(rest)) if rest[n] != rest[n - 1] + 1), len(rest))
+        count = min(run, 3 if run in (3, 5) else 2)
         found.append(tuple(rest[:count]))
         rest = rest[count:]
     return found
@@ -106,28 +108,45 @@ def start(b: Builder, tile: Tile, gates: int, sums: IR, first: Callable[[IR, IR]
             b.store(value, b.at(sums, b.mul(b.add(place, gate), b.lanes)), b.target.vector_bytes)
 
 
+SEGMENT = 4
+"""Integers that describe a segment to a product: weights of the first panel, from panel to panel, depth, addresses."""
+
+
 def multiply(b: Builder, groups: Sequence[Group], gates: int, tile: Tile, choices: Sequence[Shape], sums: IR) -> None:
     """Add every group's products to a tile's sums.
 
-    The products are functions of their own, one for each size of tile: written once, called from everywhere.
+    The products are functions of their own, one for each size of tile: written once, called from everywhere. What is
+    added to the same sums goes into one call, so that the sums stay in registers from the first to the last.
     """
-    addresses = b.scratch_integers(MOST_ROWS)
+    joined: dict[tuple[int, ...], list[Group]] = {}
     for group in groups:
-        function = _chosen(b, group.accumulators, gates, tile, choices)
-        weights = b.weights_at(group.weights, b.mul(tile.panel, group.stride))
-        for segment, depth in enumerate(group.depths):
-            with b.loop(0, tile.rows) as row:
-                vector = group.row(segment, b.add(tile.row, row.index))
-                b.ir.store(b.ir.ptrtoint(vector, i64), b.ir.gep(addresses, [row.index], source_etype=i64))
-            b.ir.call(function, [weights, group.stride, depth, addresses, sums])
-            weights = b.weights_at(weights, b.mul(depth, len(group.accumulators) * b.lanes))
+        joined.setdefault(group.accumulators, []).append(group)
+    for accumulators, parts in joined.items():
+        count = sum(len(group.depths) for group in parts)
+        table = b.scratch_integers(count * SEGMENT)
+        place = 0
+        for group in parts:
+            weights = b.weights_at(group.weights, b.mul(tile.panel, group.stride))
+            for segment, depth in enumerate(group.depths):
+                addresses = b.scratch_integers(MOST_ROWS)
+                with b.loop(0, tile.rows) as row:
+                    vector = group.row(segment, b.add(tile.row, row.index))
+                    b.store_integer(b.ir.ptrtoint(vector, i64), addresses, row.index)
+                entry = (b.ir.ptrtoint(weights, i64), group.stride, depth, b.ir.ptrtoint(addresses, i64))
+                for number, value in enumerate(entry):
+                    b.store_integer(value, table, place + number)
+                place += SEGMENT
+                weights = b.weights_at(weights, b.mul(depth, len(accumulators) * b.lanes))
+        function = _chosen(b, len(accumulators), tile, choices)
+        first = b.at(sums, accumulators[0] * b.lanes)
+        b.ir.call(function, [table, i64(count), first, i64(gates * b.lanes)])
 
 
-_PRODUCT = ir.FunctionType(void, [pointer, i64, i64, pointer, pointer])
-"""(weights of the first panel, numbers from panel to panel, depth, the rows' addresses, sums)."""
+_PRODUCT = ir.FunctionType(void, [pointer, i64, pointer, i64])
+"""(the segments, how many, the first sum, numbers from one panel's sums to the next's)."""
 
 
-def _chosen(b: Builder, accumulators: tuple[int, ...], gates: int, tile: Tile, choices: Sequence[Shape]) -> IR:
+def _chosen(b: Builder, width: int, tile: Tile, choices: Sequence[Shape]) -> IR:
     """The product for a tile's size, by a switch: a pointer that is called."""
     cases = _cases(choices)
     done = b.ir.append_basic_block("chosen")
@@ -139,7 +158,7 @@ def _chosen(b: Builder, accumulators: tuple[int, ...], gates: int, tile: Tile, c
         switch.add_case(i64(panels * 16 + rows), block)
         b.ir.position_at_end(block)
         b.ir.branch(done)
-        found.append((_product(b, panels, rows, accumulators, gates), block))
+        found.append((_product(b, panels, rows, width), block))
     b.ir.position_at_end(never)
     b.ir.unreachable()
     b.ir.position_at_end(done)
@@ -160,24 +179,25 @@ class _Pointer:
         return getattr(self.value, name)
 
 
-def _product(b: Builder, panels: int, rows: int, accumulators: tuple[int, ...], gates: int) -> IR:
+def _product(b: Builder, panels: int, rows: int, width: int) -> IR:
     """The function that adds the products of one size of tile to its sums."""
-    name = f"product_{panels}x{rows}_{'_'.join(map(str, accumulators))}_of_{gates}"
+    name = f"product_{panels}x{rows}_of_{width}"
     if name in b.module.globals:
         return b.module.globals[name]
     with b.inner(name, _PRODUCT) as function:
-        weights, stride, depth, addresses, sums = function.args
-        vectors = [b.ir.inttoptr(b.integer_at(addresses, row), pointer) for row in range(rows)]
-        places = [
-            b.at(sums, ((row * panels + side) * gates + gate) * b.lanes)
-            for row in range(rows)
-            for side in range(panels)
-            for gate in accumulators
-        ]
+        table, count, sums, apart = function.args
+        lines = [b.at(sums, b.mul(apart, line)) for line in range(rows * panels)]
+        places = [b.at(line, gate * b.lanes) for line in lines for gate in range(width)]
         carry = [b.load(place, b.target.vector_bytes) for place in places]
-        with b.loop(0, depth, carry=carry) as loop:
-            _multiply(b, loop, weights, stride, vectors, panels, len(accumulators))
-        for place, value in zip(places, loop.out, strict=True):
+        with b.loop(0, count, carry=carry) as segments:
+            first = b.mul(segments.index, SEGMENT)
+            weights, stride, depth, addresses = (b.integer_at(table, b.add(first, n)) for n in range(SEGMENT))
+            rows_at = b.ir.inttoptr(addresses, pointer)
+            vectors = [b.ir.inttoptr(b.integer_at(rows_at, row), pointer) for row in range(rows)]
+            with b.loop(0, depth, carry=segments.carried) as loop:
+                _multiply(b, loop, b.ir.inttoptr(weights, pointer), stride, vectors, panels, width)
+            segments.next[:] = loop.out
+        for place, value in zip(places, segments.out, strict=True):
             b.store(value, place, b.target.vector_bytes)
     return function
 
