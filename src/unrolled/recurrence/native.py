@@ -90,7 +90,8 @@ class Kernels:
 
     def arena_size(self, steps: int, batch: int, hidden: int) -> int:
         """How many numbers the buffers of `history` have together."""
-        return sum(_history(self, steps, batch, self.padded(hidden)).values())
+        # Not the cached function: torch's compiler asks with symbols for numbers.
+        return sum(_history.__wrapped__(self, steps, batch, self.padded(hidden)).values())
 
 
 @lru_cache(maxsize=256)
