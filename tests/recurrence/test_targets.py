@@ -16,6 +16,7 @@ from unrolled.recurrence.program import trace
 DTYPES = ["float32", "float64"]
 TARGETS = {target.name: target for target in (AVX512, AVX2, SSE2, NEON)}
 BUILD = {"forward": forward.build, "backward": backward.build}
+ARGUMENTS = {"forward": forward.argument_names, "backward": backward.argument_names}
 
 FROM_OUTSIDE = {"GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads", "memset", "memcpy"}
 """What kernels may call: torch's OpenMP, and what LLVM makes of loops that fill or copy."""
@@ -58,7 +59,8 @@ def called(text: str) -> set[str]:
 def test_kernels_are_emitted_for_every_instruction_set(name: str, target: str, dtype: str, direction: str) -> None:
     program = trace(OF[name].cell)
     form = Form(program, layout_of(program), dtype, saving=True)
-    module, names = BUILD[direction](form, TARGETS[target])
+    module = BUILD[direction](form, TARGETS[target])
+    names = ARGUMENTS[direction](form)
     assert len(set(names)) == len(names)
     text = machine.assembly(module, TARGETS[target])
     products = re.findall(MULTIPLIES[target, dtype], text)
