@@ -243,6 +243,11 @@ class Builder:
         call = self.declared(name, void, [self.vector, pointer, i32, self.conditions])
         self.ir.call(call, [value, place, i32(self.size), mask])
 
+    def fetch(self, place: IR) -> None:
+        """Ask for a cache line that will be needed: to the second level, and never a fault."""
+        call = self.declared("llvm.prefetch.p0", void, [pointer, i32, i32, i32])
+        self.ir.call(call, [place, i32(0), i32(2), i32(1)])
+
     # -- weights, which may be stored half as wide: bfloat16 is the upper half of a float32
 
     def weights_at(self, base: IR, offset: int | IR) -> IR:

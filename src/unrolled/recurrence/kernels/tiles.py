@@ -87,12 +87,14 @@ class Tile:
     Attributes:
         panel, panels: the first panel, and how many there are side by side.
         row, rows: the first row of the batch, and how many.
+        index: the how manieth tile of these panels it is.
     """
 
     panel: IR
     panels: IR
     row: IR
     rows: IR
+    index: IR
 
 
 def most_sums(choices: Sequence[Shape], gates: int) -> int:
@@ -108,8 +110,12 @@ def start(b: Builder, tile: Tile, gates: int, sums: IR, first: Callable[[IR, IR]
             b.store(value, b.at(sums, b.mul(b.add(place, gate), b.lanes)), b.target.vector_bytes)
 
 
-SEGMENT = 4
-"""Integers that describe a segment to a product: weights of the first panel, from panel to panel, depth, addresses."""
+SEGMENT = 5
+"""Integers that describe a segment to a product: weights of the first panel, numbers from panel to panel, depth, where
+the rows' addresses are, and where to fetch ahead."""
+
+LINE = 64
+"""Bytes of a cache line."""
 
 
 def multiply(b: Builder, groups: Sequence[Group], gates: int, tile: Tile, choices: Sequence[Shape], sums: IR) -> None:
@@ -132,7 +138,10 @@ def multiply(b: Builder, groups: Sequence[Group], gates: int, tile: Tile, choice
                 with b.loop(0, tile.rows) as row:
                     vector = group.row(segment, b.add(tile.row, row.index))
                     b.store_integer(b.ir.ptrtoint(vector, i64), addresses, row.index)
-                entry = (b.ir.ptrtoint(weights, i64), group.stride, depth, b.ir.ptrtoint(addresses, i64))
+                # A tile fetches a part of the next panels' weights, so that none has to wait for all of its own.
+                ahead = b.ir.ptrtoint(b.weights_at(weights, b.mul(group.stride, tile.panels)), i64)
+                ahead = b.add(ahead, b.mul(tile.index, depth, LINE))
+                entry = (b.ir.ptrtoint(weights, i64), group.stride, depth, b.ir.ptrtoint(addresses, i64), ahead)
                 for number, value in enumerate(entry):
                     b.store_integer(value, table, place + number)
                 place += SEGMENT
@@ -191,10 +200,11 @@ def _product(b: Builder, panels: int, rows: int, width: int) -> IR:
         carry = [b.load(place, b.target.vector_bytes) for place in places]
         with b.loop(0, count, carry=carry) as segments:
             first = b.mul(segments.index, SEGMENT)
-            weights, stride, depth, addresses = (b.integer_at(table, b.add(first, n)) for n in range(SEGMENT))
+            weights, stride, depth, addresses, ahead = (b.integer_at(table, b.add(first, n)) for n in range(SEGMENT))
             rows_at = b.ir.inttoptr(addresses, pointer)
             vectors = [b.ir.inttoptr(b.integer_at(rows_at, row), pointer) for row in range(rows)]
             with b.loop(0, depth, carry=segments.carried) as loop:
+                b.fetch(b.ir.inttoptr(b.add(ahead, b.mul(loop.index, LINE)), pointer))
                 _multiply(b, loop, b.ir.inttoptr(weights, pointer), stride, vectors, panels, width)
             segments.next[:] = loop.out
         for place, value in zip(places, segments.out, strict=True):
@@ -253,7 +263,7 @@ def for_tiles(
         with b.loop(0, tiles) as tile:
             size = b.add(small, b.ir.zext(b.less(tile.index, extra), i64))
             row = b.add(first_row, b.mul(tile.index, small), b.minimum(tile.index, extra))
-            body(Tile(panel, width, row, size))
+            body(Tile(panel, width, row, size, tile.index))
         if around:
             around[1](panel, width)
         panels_loop.advance(width)
