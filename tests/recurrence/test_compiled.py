@@ -175,7 +175,9 @@ def test_autocast_is_half_outside_and_single_inside() -> None:
     x = x_of(layer, 4, 3)
     with torch.autocast("cpu", torch.bfloat16):
         output, state = layer(x.bfloat16())
-    assert (output.dtype, state.dtype) == (torch.bfloat16, torch.float32)
+        assert layer.engine_for(x.bfloat16()).name == "compiled"
+        again, state = layer(x.bfloat16(), state.bfloat16())
+    assert (output.dtype, again.dtype, state.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
     torch.testing.assert_close(output.float(), layer(x.bfloat16().float())[0], rtol=0.01, atol=0.01)
     output.float().sum().backward()
     assert all(value.grad is not None and value.grad.dtype == torch.float32 for value in layer.parameters())

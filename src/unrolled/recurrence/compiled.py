@@ -77,16 +77,18 @@ def kernels_of(key: str, dtype: torch.dtype, *options: Any) -> Kernels:
 
 def refuses(request: Request) -> str | None:
     """Why this engine cannot run the request, or None if it can."""
-    x, dtype = request.x, request.directions[0].states[0].dtype
+    x, dtype, mixed = request.x, type_of(request), torch.is_autocast_enabled("cpu")
     for way in request.directions:
         for tensor in (x, *way.parameters.values(), *way.states):
             if tensor.device.type != "cpu":
                 return "compiled kernels run on the CPU"
-            if tensor.dtype is not dtype and tensor is not x:
-                return f"compiled kernels compute in one type, and there are {dtype} and {tensor.dtype}"
+        if any(value.dtype is not dtype for value in way.parameters.values()):
+            return "compiled kernels compute in one type, and the weights have several"
+        if not mixed and any(state.dtype is not dtype for state in way.states):
+            return f"the state is {way.states[0].dtype}, and the weights are {dtype}"
     if dtype not in DTYPES:
         return f"compiled kernels compute in float32 or float64, not {dtype}"
-    if x.dtype is not dtype and x.is_floating_point() and not torch.is_autocast_enabled("cpu"):
+    if x.dtype is not dtype and x.is_floating_point() and not mixed:
         return f"x is {x.dtype}, and the weights are {dtype}"
     if dtype is not torch.float32 and has_half_weights(request):
         return 'weights="bfloat16" is for layers of float32'
@@ -107,6 +109,12 @@ def run(request: Request) -> Answer:
     return Answer(output.to(answer_type), tuple(tuple(way[1 : 1 + states]) for way in ways), seen)
 
 
+def type_of(request: Request) -> torch.dtype:
+    """The type that a layer computes in: that of its weights, or of its state if it has none."""
+    direction = request.directions[0]
+    return next(iter((*direction.parameters.values(), direction.states[0]))).dtype
+
+
 def has_half_weights(request: Request) -> bool:
     """Whether weights are to be stored half as wide, which no other engine does."""
     return any(way.packed is not None and way.packed.half for way in request.directions)
@@ -114,7 +122,7 @@ def has_half_weights(request: Request) -> bool:
 
 def _input(request: Request) -> Tensor:
     """x as kernels take it: numbers of the states' type, or ids of one-hot vectors."""
-    x, dtype = request.x, request.directions[0].states[0].dtype
+    x, dtype = request.x, type_of(request)
     if x.is_floating_point():
         return x.to(dtype)
     if not request.program.pointwise_input:
@@ -124,13 +132,14 @@ def _input(request: Request) -> Tensor:
 
 
 def _output_type(request: Request) -> torch.dtype:
-    dtype = request.directions[0].states[0].dtype
+    dtype = type_of(request)
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") and dtype == torch.float32 else dtype
 
 
 def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Tensor]:
     parameters = [direction.parameters[name] for name in request.layout.parameters]
-    states, lengths = list(direction.states), request.lengths
+    # Under autocast the state may come in half precision, as x does; what is computed with and carried is not.
+    states, lengths = [state.to(type_of(request)) for state in direction.states], request.lengths
     key = key_of(request)
     checkpoint = steps_between(request)
     rest = (direction.mask, direction.keep, lengths, direction.reverse, request.observe)
