@@ -283,10 +283,7 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     x, *saved = ctx.saved_tensors
     parameters, states = saved[:weights], saved[weights : weights + count]
     mask, keep, lengths, kept = saved[weights + count :]
-    given = [
-        _zeros(states[0], (states[0].shape if 1 <= place <= count else ctx.shape)) if value is None else value
-        for place, value in enumerate(gradients[:-1])
-    ]
+    given = _given(gradients[:-1], states, ctx.shape)
     want_x = x.requires_grad
     want_weights = any(value.requires_grad for value in parameters)
     rest = (mask, keep, lengths, reverse, observe)
@@ -318,11 +315,7 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         call, (x, *tensors, kept) = ctx.call, ctx.saved_tensors
         parameters, states = tensors[: ctx.weights], tensors[ctx.weights :]
-        like, shape = call.states[0], (call.steps, call.batch, call.hidden)
-        given = [
-            _zeros(like, like.shape if 1 <= place <= len(states) else shape) if value is None else value
-            for place, value in enumerate(gradients)
-        ]
+        given = _given(gradients, states, (call.steps, call.batch, call.hidden))
         if torch.is_grad_enabled():
             observe = bool(call.form.seen)
             rest = (call.mask, call.keep, call.lengths, call.reverse, observe, given)
@@ -340,9 +333,14 @@ def _with_count(gradients: list[Tensor | None]) -> list[Tensor | None]:
     return [gradients[0], None, *gradients[1:]]
 
 
-def _zeros(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """Zeros that take the memory of one vector."""
-    return like.new_zeros(shape[-1]).expand(shape)
+def _given(gradients: Sequence[Tensor | None], states: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
+    """The gradients of the output, the final states and what was observed: where none arrives, zeros of one vector."""
+    like = states[0]
+    shapes = [shape, *(state.shape for state in states), *[shape] * (len(gradients) - 1 - len(states))]
+    return [
+        like.new_zeros(wanted[-1]).expand(wanted) if value is None else value
+        for value, wanted in zip(gradients, shapes, strict=True)
+    ]
 
 
 def _eager_gradients(

@@ -222,9 +222,6 @@ class Builder:
         value.align = self.size
         return value
 
-    def store_scalar(self, value: IR, place: IR) -> None:
-        self.ir.store(value, place).align = self.size
-
     def lanes_below(self, count: IR) -> IR:
         """The condition that a lane's number is below an integer count."""
         narrow = self.ir.trunc(count, self.bits) if self.bits is i32 else count
