@@ -17,7 +17,7 @@ from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, param
 from unrolled.recurrence.kernels.outer import add_outer
 from unrolled.recurrence.kernels.packing import pack_columns
 from unrolled.recurrence.kernels.target import Target, host
-from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, classes, for_tiles, most_sums, multiply, start
+from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, Unit, classes, for_tiles, for_units, most_sums, multiply, start
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
 
@@ -259,13 +259,7 @@ class _Backward:
                 start(b, tile, len(products), scratch, lambda row, panel: [b.splat(0.0)] * len(products))
                 groups = self._groups(products, step, depth)
                 multiply(b, groups, len(products), tile, choices, scratch)
-            with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
-                place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), len(products) * b.lanes)
-                part = b.at(partials, b.mul(side.index, len(self.sums) * b.lanes))
-                self._units(
-                    level, products, b.at(scratch, place), part, step,
-                    b.add(tile.row, here.index), b.add(tile.panel, side.index), first,
-                )  # fmt: skip
+            for_units(b, tile, partial(self._units, level, products, scratch, partials, step, first))
 
         around = (partial(self._begin_sums, partials, summed), partial(self._add_sums, partials, summed))
         for_tiles(b, frame.first_panel, frame.last_panel, first_row, count, choices, body, around)
@@ -303,17 +297,18 @@ class _Backward:
     # -- unit by unit
 
     def _units(
-        self, level: int, products: list[int], sums: IR, partials: IR, step: IR, row: IR, panel: IR, first: IR
+        self, level: int, products: list[int], sums: IR, partials: IR, step: IR, first: IR, units: list[Unit]
     ) -> None:
         b, frame, form = self.b, self.frame, self.form
-        index = b.add(first, row)
         crossing, here = self.levels.crossing, self.levels.values[level]
 
-        def fetch(number: int) -> IR | None:
+        def fetch(number: int, unit: Unit) -> IR | None:
+            row, panel, index = unit.row, unit.panel, b.add(first, unit.row)
             if number < self.adjoint.first:
                 return self._forward_value(number, step, row, index, panel)
             if number in here and self._is_product(number):
-                value = b.load(b.at(sums, products.index(number) * b.lanes), b.target.vector_bytes)
+                place = b.add(b.mul(unit.number, len(products)), products.index(number))
+                value = b.load(b.at(sums, b.mul(place, b.lanes)), b.target.vector_bytes)
                 value = self._masked(value, row, panel)
                 return (
                     b.fadd(value, self._gradient(number, step, row, index, panel)) if number in form.carried else value
@@ -329,8 +324,7 @@ class _Backward:
                 return frame.load_outside(b.at(b.address(f"dseen_{place}"), line), panel)
             return None
 
-        values = Values(b, fetch, self.adjoint.instruction)
-        self._keep(level, values, partials, step, row, index, panel)
+        self._keep(level, Values(b, units, fetch, self.adjoint.instruction), partials, step, first)
 
     def _forward_value(self, number: int, step: IR, row: IR, index: IR, panel: IR) -> IR | None:
         """x, a state before or after this timestep, or what was saved; None if it has to be computed again."""
@@ -367,30 +361,34 @@ class _Backward:
         found = self.levels.of(value) if type(value) is int else None
         return level == (len(self.levels.values) - 1 if found is None else found)
 
-    def _keep(self, level: int, values: Values, partials: IR, step: IR, row: IR, index: IR, panel: IR) -> None:
+    def _keep(self, level: int, values: Values, partials: IR, step: IR, first: IR) -> None:
         b, frame, adjoint = self.b, self.frame, self.adjoint
         here = self.levels.values[level]
         for place, number in enumerate(self.levels.crossing):
             if number in here:
-                plane = frame.plane("between", 0, row, len(self.levels.crossing), place)
-                frame.store(values.of(number), plane, panel)
+                for unit, value in values.each(number):
+                    plane = frame.plane("between", 0, unit.row, len(self.levels.crossing), place)
+                    frame.store(value, plane, unit.panel)
         for affine, plane_number in self.planes.items():
             delta = adjoint.deltas[affine]
             if delta is not None and self._is_stored_in(level, delta):
-                frame.store(values.of(delta), frame.plane("delta", step, row, len(self.planes), plane_number), panel)
+                for unit, value in values.each(delta):
+                    plane = frame.plane("delta", step, unit.row, len(self.planes), plane_number)
+                    frame.store(value, plane, unit.panel)
         for number, summed in enumerate(self.sums):
             if self._is_stored_in(level, summed):
-                place = b.at(partials, number * b.lanes)
-                total = b.fadd(b.load(place, b.target.vector_bytes), values.of(summed))
-                b.store(total, place, b.target.vector_bytes)
+                for unit, value in values.each(summed):
+                    place = self._partial(partials, unit.side, number)
+                    b.store(b.fadd(b.load(place, b.target.vector_bytes), value), place, b.target.vector_bytes)
         slot = frame.slot(step, history=False)
-        for state, value in enumerate(adjoint.states):
-            if self._is_stored_in(level, value):
-                total = b.splat(0.0) if value is None else values.of(value)
-                frame.store(total, frame.plane(f"carry_{state}", slot, row), panel)
+        for state, total in enumerate(adjoint.states):
+            if self._is_stored_in(level, total):
+                for unit, value in values.each(total):
+                    frame.store(value, frame.plane(f"carry_{state}", slot, unit.row), unit.panel)
         if adjoint.x is not None and self._is_stored_in(level, adjoint.x):
-            line = b.mul(frame.table("rows", index), frame.inputs)
-            frame.store_outside(values.of(adjoint.x), b.at(b.address("dx"), line), panel)
+            for unit, value in values.each(adjoint.x):
+                line = b.mul(frame.table("rows", b.add(first, unit.row)), frame.inputs)
+                frame.store_outside(value, b.at(b.address("dx"), line), unit.panel)
 
     # -- after the loop
 

@@ -54,9 +54,7 @@ class Builder:
         self.size = SIZES[dtype]
         self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
         self.bits = i32 if dtype == "float32" else i64
-        self.vector = ir.VectorType(self.real, self.lanes)
-        self.integers = ir.VectorType(self.bits, self.lanes)
-        self.conditions = ir.VectorType(i1, self.lanes)
+        self.width = 1
         self.function = ir.Function(module, ir.FunctionType(void, [pointer, i64, i64]), name)
         self.function.linkage = "internal"
         self.function.args[0].add_attribute("noalias")
@@ -67,16 +65,61 @@ class Builder:
             for number, name in enumerate(arguments)
         }
 
+    # -- the width of values: one vector, or several side by side
+
+    @property
+    def vector(self) -> IR:
+        """The type of a value: a vector of numbers, or as many of them as `width` says."""
+        return ir.VectorType(self.real, self.lanes * self.width)
+
+    @property
+    def integers(self) -> IR:
+        """The type of a value's bits, or of as many integers."""
+        return ir.VectorType(self.bits, self.lanes * self.width)
+
+    @property
+    def conditions(self) -> IR:
+        """The type of a comparison's answers."""
+        return ir.VectorType(i1, self.lanes * self.width)
+
+    @contextmanager
+    def of_width(self, width: int) -> Iterator[None]:
+        """Inside the block values have so many vectors: every operation on them is done for all, one after the other,
+        and so none waits for the one before it."""
+        before, self.width = self.width, width
+        yield
+        self.width = before
+
+    def joined(self, parts: Sequence[IR]) -> IR:
+        """Vectors as one value; the number of them is a power of 2."""
+        values = list(parts)
+        while len(values) > 1:
+            lanes = ir.Constant(ir.VectorType(i32, 2 * values[0].type.count), list(range(2 * values[0].type.count)))
+            values = [
+                self.ir.shuffle_vector(*pair, lanes) for pair in zip(values[::2], values[1::2], strict=True)
+            ]
+        return values[0]
+
+    def parts(self, value: IR) -> list[IR]:
+        """The vectors of a value."""
+        count = value.type.count // self.lanes
+        if count == 1:
+            return [value]
+        undefined = ir.Constant(value.type, ir.Undefined)
+        places = [range(part * self.lanes, (part + 1) * self.lanes) for part in range(count)]
+        kinds = [ir.Constant(ir.VectorType(i32, self.lanes), list(place)) for place in places]
+        return [self.ir.shuffle_vector(value, undefined, kind) for kind in kinds]
+
     # -- constants and arguments
 
     def splat(self, value: float) -> IR:
         """A vector of one number."""
         exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
-        return ir.Constant(self.vector, [exact] * self.lanes)
+        return ir.Constant(self.vector, [exact] * self.lanes * self.width)
 
     def int_splat(self, value: int) -> IR:
         """A vector of one integer, as wide as the numbers."""
-        return ir.Constant(self.integers, [value] * self.lanes)
+        return ir.Constant(self.integers, [value] * self.lanes * self.width)
 
     def argument(self, name: str) -> IR:
         """An integer argument, or an address as an integer."""
@@ -306,7 +349,7 @@ class Builder:
 
     def intrinsic(self, name: str, *values: IR) -> IR:
         """A pointwise intrinsic of LLVM's on vectors, such as fma or fabs."""
-        kind = f"v{self.lanes}f{8 * self.size}"
+        kind = f"v{self.lanes * self.width}f{8 * self.size}"
         return self.ir.call(
             self.declared(f"llvm.{name}.{kind}", self.vector, [value.type for value in values]), list(values)
         )

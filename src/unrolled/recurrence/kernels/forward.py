@@ -23,9 +23,11 @@ from unrolled.recurrence.kernels.tiles import (
     Group,
     Shape,
     Tile,
+    Unit,
     bundles,
     classes,
     for_tiles,
+    for_units,
     most_sums,
     multiply,
     start,
@@ -284,10 +286,7 @@ class _Forward:
             if affines:
                 start(b, tile, len(affines), sums, partial(self._start, affines, behind))
                 multiply(b, self._groups(level, affines, step, first), len(affines), tile, choices, sums)
-            with b.loop(0, tile.rows) as here, b.loop(0, tile.panels) as side:
-                place = b.mul(b.add(b.mul(here.index, tile.panels), side.index), len(affines) * b.lanes)
-                row, panel = b.add(tile.row, here.index), b.add(tile.panel, side.index)
-                self._units(level, affines, b.at(sums, place), step, row, panel, first)
+            for_units(b, tile, partial(self._units, level, affines, sums, step, first))
 
         for_tiles(b, frame.first_panel, frame.last_panel, b.number(0), count, choices, body)
 
@@ -334,26 +333,26 @@ class _Forward:
 
     # -- unit by unit
 
-    def _units(self, level: int, affines: list[int], sums: IR, step: IR, row: IR, panel: IR, first: IR) -> None:
+    def _units(self, level: int, affines: list[int], sums: IR, step: IR, first: IR, units: list[Unit]) -> None:
         b, frame, form = self.b, self.frame, self.form
-        index = b.add(first, row)
         crossing, here = self.levels.crossing, self.levels.values[level]
 
-        def fetch(number: int) -> IR | None:
+        def fetch(number: int, unit: Unit) -> IR | None:
+            row, panel = unit.row, unit.panel
             if number in affines:
-                return b.load(b.at(sums, affines.index(number) * b.lanes), b.target.vector_bytes)
+                place = b.add(b.mul(unit.number, len(affines)), affines.index(number))
+                return b.load(b.at(sums, b.mul(place, b.lanes)), b.target.vector_bytes)
             if number == 0:
-                outside = b.at(b.address("x"), frame.table("xrows", index))
+                outside = b.at(b.address("x"), frame.table("xrows", b.add(first, row)))
                 return frame.load_outside(outside, panel)
             if number < form.program.first:
                 place = frame.plane(f"state_{number - 1}", frame.slot(step, form.saving), row)
                 return frame.load(place, panel)
             if number not in here and number in crossing:
                 return frame.load(frame.plane("between", 0, row, len(crossing), crossing.index(number)), panel)
-            return self._leaf(number, index, panel)
+            return self._leaf(number, b.add(first, row), panel)
 
-        values = Values(b, fetch, form.program.instruction)
-        self._keep(level, values, step, row, panel, index)
+        self._keep(level, Values(b, units, fetch, form.program.instruction), step, first)
 
     def _leaf(self, number: int, index: IR, panel: IR) -> IR | None:
         b, frame = self.b, self.frame
@@ -371,33 +370,38 @@ class _Forward:
             raise AssertionError(f"value {number} is not computed")
         return made
 
-    def _keep(self, level: int, values: Values, step: IR, row: IR, panel: IR, index: IR) -> None:
+    def _keep(self, level: int, values: Values, step: IR, first: IR) -> None:
         """Store what this level computes for others: later levels, the next timestep, the gradient, the user."""
         b, frame, form = self.b, self.frame, self.form
         here = self.levels.values[level]
         for place, number in enumerate(self.levels.crossing):
             if number in here:
-                crossing = len(self.levels.crossing)
-                frame.store(values.of(number), frame.plane("between", 0, row, crossing, place), panel)
+                self._keep_plane(values, number, "between", 0, len(self.levels.crossing), place)
         for number in form.operands:
             if number in here:
-                value = values.of(number)
-                value = b.fmul(value, self._mask(row, panel)) if form.masked else value
-                frame.store(value, frame.plane(f"inner_{number}", step if form.saving else 0, row), panel)
+                for unit, value in values.each(number):
+                    masked = b.fmul(value, self._mask(unit.row, unit.panel)) if form.masked else value
+                    slot = step if form.saving else 0
+                    frame.store(masked, frame.plane(f"inner_{number}", slot, unit.row), unit.panel)
         for place, number in enumerate(form.saved if form.saving else ()):
             if number in here:
-                frame.store(values.of(number), frame.plane("saved", step, row, len(form.saved), place), panel)
+                self._keep_plane(values, number, "saved", step, len(form.saved), place)
         for place, number in enumerate(self._seen()):
             if self._is_stored_in(level, number):
-                frame.store(values.of(number), frame.plane("seen", step, row, len(self._seen()), place), panel)
+                self._keep_plane(values, number, "seen", step, len(self._seen()), place)
         following = frame.slot(b.add(step, 1), form.saving)
         for state, number in enumerate(form.program.outputs):
             if self._is_stored_in(level, number):
-                value = values.of(number)
-                self._store_state(state, value, following, row, panel)
-                if state == 0:
-                    line = b.mul(frame.table("rows", index), b.argument("y_stride"))
-                    frame.store_outside(value, b.at(b.address("y"), line), panel)
+                for unit, value in values.each(number):
+                    self._store_state(state, value, following, unit.row, unit.panel)
+                    if state == 0:
+                        line = b.mul(frame.table("rows", b.add(first, unit.row)), b.argument("y_stride"))
+                        frame.store_outside(value, b.at(b.address("y"), line), unit.panel)
+
+    def _keep_plane(self, values: Values, number: int, name: str, slot: int | IR, planes: int, plane: int) -> None:
+        """Store a value in a plane of a buffer."""
+        for unit, value in values.each(number):
+            self.frame.store(value, self.frame.plane(name, slot, unit.row, planes, plane), unit.panel)
 
     def _seen(self) -> list[int]:
         return [value_seen(self.form.program, name) for name in self.form.seen]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from unrolled.recurrence.kernels.builder import IR, Builder, i64, void
 from unrolled.recurrence.kernels.functions import FUNCTIONS
+from unrolled.recurrence.kernels.tiles import Unit
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
 
@@ -101,24 +102,31 @@ class Frame:
 
 
 class Values:
-    """The values of a level for one row and panel: fetched or computed when first asked for."""
+    """The values of a level for some rows and panels side by side: fetched or computed when first asked for."""
 
     def __init__(
         self,
         b: Builder,
-        fetch: Callable[[int], IR | None],
+        units: Sequence[Unit],
+        fetch: Callable[[int, Unit], IR | None],
         instruction: Callable[[int], Instruction | None],
     ) -> None:
-        self.b, self.fetch, self.instruction = b, fetch, instruction
+        self.b, self.units, self.fetch, self.instruction = b, units, fetch, instruction
         self.known: dict[int, Any] = {}
 
-    def of(self, argument: Argument) -> IR:
-        """A value by its number, or a constant."""
+    def each(self, argument: Argument | None) -> list[tuple[Unit, IR]]:
+        """Every unit, and a value there, by the value's number; a constant; or None for 0."""
+        with self.b.of_width(len(self.units)):
+            value = self._of(0.0 if argument is None else argument)
+        return list(zip(self.units, self.b.parts(value), strict=True))
+
+    def _of(self, argument: Argument) -> IR:
         if type(argument) is not int:
             return self.b.splat(float(argument))
         if argument not in self.known:
-            fetched = self.fetch(argument)
-            self.known[argument] = self._computed(argument) if fetched is None else fetched
+            with self.b.of_width(1):
+                fetched = [self.fetch(argument, unit) for unit in self.units]
+            self.known[argument] = self._computed(argument) if fetched[0] is None else self.b.joined(fetched)
         return self.known[argument]
 
     def _computed(self, number: int) -> IR:
@@ -126,8 +134,8 @@ class Values:
         if instruction is None:
             raise AssertionError(f"value {number} is not at hand")
         if instruction.operation == "named":
-            return self.of(instruction.arguments[0])
-        return FUNCTIONS[instruction.operation](self.b, *[self.of(value) for value in instruction.arguments])
+            return self._of(instruction.arguments[0])
+        return FUNCTIONS[instruction.operation](self.b, *[self._of(value) for value in instruction.arguments])
 
 
 def parameter_names(form: Form) -> list[str]:

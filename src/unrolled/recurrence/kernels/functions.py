@@ -216,13 +216,19 @@ def quotient(b: Builder, above: IR, below: IR) -> IR:
     """
     if b.target.name != "AVX-512" or b.dtype != "float32":
         return b.fdiv(above, below)
-    kind = [b.vector, b.vector, ir.IntType(16)]
-    estimate = b.declared("llvm.x86.avx512.rcp14.ps.512", b.vector, kind)
-    inverse = b.ir.call(estimate, [below, b.splat(0.0), ir.IntType(16)(0xFFFF)])
+    inverse = b.joined([_inverse(b, part) for part in b.parts(below)])
     minus = b.ir.fneg(below)
     inverse = b.fma(b.fma(minus, inverse, b.splat(1.0)), inverse, inverse)
     first = b.fmul(above, inverse)
     return b.fma(b.fma(minus, first, above), inverse, first)
+
+
+def _inverse(b: Builder, x: IR) -> IR:
+    """AVX-512's estimate of 1 / x, for one vector."""
+    with b.of_width(1):
+        kind = [b.vector, b.vector, ir.IntType(16)]
+        estimate = b.declared("llvm.x86.avx512.rcp14.ps.512", b.vector, kind)
+        return b.ir.call(estimate, [x, b.splat(0.0), ir.IntType(16)(0xFFFF)])
 
 
 def exp(b: Builder, x: IR) -> IR:

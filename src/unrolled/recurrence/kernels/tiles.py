@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from unrolled.recurrence.kernels.builder import IR, Builder, Loop, i64, pointer, void
+from unrolled.recurrence.kernels.builder import IR, Builder, Loop, i1, i64, pointer, void
 
 MOST_ROWS = 14
 """Two vectors of weights × 14 rows fill 32 registers, and read the fewest weights for what they compute."""
@@ -95,6 +95,46 @@ class Tile:
     row: IR
     rows: IR
     index: IR
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One row and panel of a tile: what is computed unit by unit, a vector at a time.
+
+    Attributes:
+        number: which one of the tile's it is, and so where its sums are.
+        side, row, panel: the panel's number in the tile; the row and the panel.
+    """
+
+    number: IR
+    side: IR
+    row: IR
+    panel: IR
+
+
+TOGETHER = 2
+"""How many vectors go through a level's pointwise operations side by side: in a chain of operations each waits for the
+one before, some four cycles, and a processor looks only so far ahead for others."""
+
+
+def for_units(b: Builder, tile: Tile, body: Callable[[list[Unit]], None]) -> None:
+    """Go through a tile's rows and panels, `TOGETHER` at a time; the rest one by one."""
+    count = b.mul(tile.rows, tile.panels)
+    shift = b.ir.call(b.declared("llvm.cttz.i64", i64, [i64, i1]), [tile.panels, i1(True)])
+    last = b.sub(tile.panels, 1)
+
+    def units(first: IR, width: int) -> list[Unit]:
+        found = []
+        for number in (b.add(first, other) for other in range(width)):
+            side = b.ir.and_(number, last)
+            found.append(Unit(number, side, b.add(tile.row, b.ir.lshr(number, shift)), b.add(tile.panel, side)))
+        return found
+
+    most = b.mul(b.div(count, TOGETHER), TOGETHER)
+    with b.loop(0, most, TOGETHER) as loop:
+        body(units(loop.index, TOGETHER))
+    with b.loop(most, count) as loop:
+        body(units(loop.index, 1))
 
 
 def most_sums(choices: Sequence[Shape], gates: int) -> int:
