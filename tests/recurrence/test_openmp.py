@@ -1,5 +1,6 @@
-"""Kernels in PyTorch's OpenMP threads: whole teams, true barriers, torch's own pool, and one thread where it must."""
+"""Kernels in PyTorch's OpenMP threads: whole teams, torch's own pool, and one thread where it must."""
 
+import ctypes
 import os
 import shutil
 import threading
@@ -32,7 +33,7 @@ def test_torchs_runtime_is_found_and_usable() -> None:
     assert found.usable, found.reason
     assert found.path in openmp.loaded()
     assert found.flavour in ("GNU", "LLVM")
-    assert set(openmp.symbols()) == {"omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier"}
+    assert set(openmp.symbols()) == {"omp_get_thread_num", "omp_get_num_threads"}
     assert all(openmp.symbols().values())
 
 
@@ -179,13 +180,13 @@ def test_why_each_runtime_is_left_out() -> None:
     found = openmp.search(
         maps("/intel/libiomp5.so", "/other/libgomp-1.so.1"),
         opened={
-            "/intel/libiomp5.so": Library(without="GOMP_barrier"),
+            "/intel/libiomp5.so": Library(without="GOMP_parallel"),
             "/other/libgomp-1.so.1": Library(torchs=False),
         }.get,
     )
     assert found.start is None
     assert found.state.reason == (
-        "/intel/libiomp5.so has no GOMP_barrier; /other/libgomp-1.so.1 is not the one that torch uses"
+        "/intel/libiomp5.so has no GOMP_parallel; /other/libgomp-1.so.1 is not the one that torch uses"
     )
 
 
@@ -212,14 +213,20 @@ def test_runtimes_are_known_by_their_file_names() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_barrier_that_does_nothing_is_noticed() -> None:
-    start = openmp._bound().start
+def test_a_team_whose_threads_do_not_run_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, symbols = openmp._bound().start, openmp.symbols()
     assert start is not None
-    symbols = openmp.symbols()
     assert openmp.fault_of(start, symbols, 2) is None
-    for _ in range(5):
-        broken = {**symbols, "GOMP_barrier": symbols["omp_get_thread_num"]}
-        assert openmp.fault_of(start, broken, 2) == "its barrier did not hold the threads of a team"
+    monkeypatch.setattr(openmp, "TURNS", 1000)
+    number = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 2)
+    another = {**symbols, "omp_get_num_threads": ctypes.cast(number, ctypes.c_void_p).value or 0}
+
+    def one_after_the_other(function: int, arguments: Any, threads: int, flags: int) -> None:
+        for _ in range(2):
+            start(function, arguments, 1, flags)
+
+    fault = openmp.fault_of(one_after_the_other, another, 2)
+    assert fault == "the threads of its team do not run at once, or have no numbers of their own"
 
 
 @pytest.mark.usefixtures("two")

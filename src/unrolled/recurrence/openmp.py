@@ -1,10 +1,10 @@
 """Native functions in PyTorch's own OpenMP threads: the addresses of a kernel go in, a team of threads runs it.
 
 A second pool of threads would fight with PyTorch's for the cores; and two OpenMP runtimes in one process are worse than
-slow: a kernel whose barrier belongs to one and whose threads belong to the other races without a word. So the one
-runtime that torch itself uses is found among those that the process has loaded, everything is taken from it, and it is
-tested once, at the first use. Where there is none, after a fork, and while another Python thread is inside, a kernel
-runs on the calling thread alone.
+slow: a kernel whose numbers of threads come from one and whose threads belong to the other computes a part twice, or
+never. So the one runtime that torch itself uses is found among those that the process has loaded, everything is taken
+from it, and it is tested once, at the first use. Where there is none, after a fork, and while another Python thread is
+inside, a kernel runs on the calling thread alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-NEEDED = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
+NEEDED = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 """The entry points that starting a kernel, and a kernel itself, call."""
 
 SETTINGS = ("omp_get_max_threads", "omp_set_num_threads")
@@ -215,75 +215,53 @@ def _tested(path: str, library: Any) -> Runtime:
     flavour = "LLVM" if hasattr(library, "__kmpc_fork_call") else "GNU"
     if (fault := fault_of(start, addresses, asked)) is not None:
         return Runtime(OpenMP(path, flavour, False, fault))
-    reason = "torch uses it, and a team and its barrier passed a test"
+    reason = "torch uses it, and a team of it passed a test"
     return Runtime(OpenMP(path, flavour, True, reason), start, addresses)
 
 
 TEST = """
-define void @test(ptr %arguments) {{
+define void @test(ptr %arrived) {{
 start:
   %thread.32 = call i32 inttoptr (i64 {omp_get_thread_num} to ptr)()
   %team.32 = call i32 inttoptr (i64 {omp_get_num_threads} to ptr)()
   %thread = sext i32 %thread.32 to i64
   %team = sext i32 %team.32 to i64
-  %late = load i64, ptr %arguments
-  %turns.at = getelementptr i64, ptr %arguments, i64 1
-  %asked.at = getelementptr i64, ptr %arguments, i64 2
-  %marks = getelementptr i64, ptr %arguments, i64 3
-  %turns.late = load i64, ptr %turns.at
-  %asked = load i64, ptr %asked.at
-  %is.late = icmp eq i64 %thread, %late
-  %turns = select i1 %is.late, i64 %turns.late, i64 1
-  %idle = alloca i64
+  %answers = getelementptr i64, ptr %arrived, i64 1
+  %before = atomicrmw add ptr %arrived, i64 1 acq_rel
   br label %wait
 wait:
   %turn = phi i64 [0, %start], [%turn.next, %wait]
-  store volatile i64 %turn, ptr %idle
+  %here = load atomic i64, ptr %arrived acquire, align 8
   %turn.next = add i64 %turn, 1
-  %waiting = icmp slt i64 %turn.next, %turns
-  br i1 %waiting, label %wait, label %write
-write:
-  %mark.at = getelementptr i64, ptr %marks, i64 %thread
-  store i64 1, ptr %mark.at
-  call void inttoptr (i64 {GOMP_barrier} to ptr)()
-  br label %read
-read:
-  %other = phi i64 [0, %write], [%other.next, %read]
-  %seen = phi i64 [0, %write], [%seen.next, %read]
-  %other.at = getelementptr i64, ptr %marks, i64 %other
-  %mark = load i64, ptr %other.at
-  %seen.next = add i64 %seen, %mark
-  %other.next = add i64 %other, 1
-  %reading = icmp slt i64 %other.next, %team
-  br i1 %reading, label %read, label %done
+  %missing = icmp slt i64 %here, %team
+  %patient = icmp slt i64 %turn.next, {turns}
+  %waiting = and i1 %missing, %patient
+  br i1 %waiting, label %wait, label %done
 done:
-  %answers = getelementptr i64, ptr %marks, i64 %asked
   %answer.at = getelementptr i64, ptr %answers, i64 %thread
-  store i64 %seen.next, ptr %answer.at
+  store i64 %here, ptr %answer.at
   ret void
 }}
 """
-"""What every thread of the test does: mark that it came, the late one after many turns; then, past a barrier, count the
-marks of its team. The arguments are the late thread, its turns, the threads asked for, and for each of them a mark and
-an answer."""
+"""What every thread of the test does: say that it came, and wait for as many as the runtime says there are. The
+arguments are how many came, and for each thread the number that it saw in the end."""
 
-TURNS = 100_000
-"""Some 30 µs: longer than the threads of a team are apart, so that without a barrier others count too few."""
+TURNS = 500_000_000
+"""How often a thread looks before it gives the others up, some tenths of a second: a team that waits for one another,
+as a kernel's threads do, has to run at once."""
 
 
 def fault_of(start: Callable[[int, Any, int, int], None], symbols: dict[str, int], asked: int) -> str | None:
-    """What is wrong with a team of `asked` threads and its barrier, or None: both are tried."""
-    engine, address = _compiled(TEST.format(**symbols))
-    for late in (0, 1):
-        arguments = (ctypes.c_int64 * (3 + 2 * asked))(late, TURNS, asked)
-        start(address, arguments, asked, 0)
-        marks, answers = arguments[3 : 3 + asked], arguments[3 + asked :]
-        team = sum(marks)
-        if team < 2:
-            return f"a team of {asked} threads was asked for, and 1 ran (OMP_THREAD_LIMIT and OMP_DYNAMIC can do that)"
-        if marks[:team] != [1] * team or answers[:team] != [team] * team:
-            return "its barrier did not hold the threads of a team"
+    """What is wrong with a team of `asked` threads, or None: it is tried."""
+    engine, address = _compiled(TEST.format(turns=TURNS, **symbols))
+    arguments = (ctypes.c_int64 * (1 + asked))()
+    start(address, arguments, asked, 0)
+    team, answers = arguments[0], arguments[1:]
     del engine  # it owns the function until here
+    if team < 2 and answers[0] < 2:
+        return f"a team of {asked} threads was asked for, and {team} ran (OMP_THREAD_LIMIT and OMP_DYNAMIC can do that)"
+    if answers[:team] != [team] * team:
+        return "the threads of its team do not run at once, or have no numbers of their own"
     return None
 
 

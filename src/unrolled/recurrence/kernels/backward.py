@@ -17,7 +17,18 @@ from unrolled.recurrence.kernels.frame import Frame, Values, masked_names, param
 from unrolled.recurrence.kernels.outer import add_outer
 from unrolled.recurrence.kernels.packing import pack_columns
 from unrolled.recurrence.kernels.target import Target, host
-from unrolled.recurrence.kernels.tiles import Group, Shape, Tile, Unit, classes, for_tiles, for_units, most_sums, multiply, start
+from unrolled.recurrence.kernels.tiles import (
+    Group,
+    Shape,
+    Tile,
+    Unit,
+    classes,
+    for_tiles,
+    for_units,
+    most_sums,
+    multiply,
+    start,
+)
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
 

@@ -95,9 +95,7 @@ class Builder:
         values = list(parts)
         while len(values) > 1:
             lanes = ir.Constant(ir.VectorType(i32, 2 * values[0].type.count), list(range(2 * values[0].type.count)))
-            values = [
-                self.ir.shuffle_vector(*pair, lanes) for pair in zip(values[::2], values[1::2], strict=True)
-            ]
+            values = [self.ir.shuffle_vector(*pair, lanes) for pair in zip(values[::2], values[1::2], strict=True)]
         return values[0]
 
     def parts(self, value: IR) -> list[IR]:
@@ -287,6 +285,13 @@ class Builder:
         """Ask for a cache line that will be needed: to the second level, and never a fault."""
         call = self.declared("llvm.prefetch.p0", void, [pointer, i32, i32, i32])
         self.ir.call(call, [place, i32(0), i32(2), i32(1)])
+
+    def pause(self) -> None:
+        """Tell the processor that this thread only looks whether others are ready."""
+        if self.target.triple.startswith("x86_64"):
+            self.ir.call(self.declared("llvm.x86.sse2.pause", void, []), [])
+        else:
+            self.ir.call(self.declared("llvm.aarch64.hint", void, [i32]), [i32(1)])
 
     # -- weights, which may be stored half as wide: bfloat16 is the upper half of a float32
 

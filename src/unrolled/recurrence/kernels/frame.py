@@ -5,11 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unrolled.recurrence.kernels.builder import IR, Builder, i64, void
+from llvmlite import ir
+
+from unrolled.recurrence.kernels.builder import IR, Builder, i32, i64, pointer, void
 from unrolled.recurrence.kernels.functions import FUNCTIONS
 from unrolled.recurrence.kernels.tiles import Unit
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
+
+SPINS = 5_000
+"""How often a waiting thread looks before it offers its core to others: some 100 µs, more than threads are apart that
+each have a core of their own."""
+
+APART = 16
+"""int64 from one shared number to the next: what one thread writes shall not take the cache line of another's."""
+
+
+def barrier(b: Builder) -> IR:
+    """The function that waits until every thread of the team is there; one team at a time runs a module's kernel.
+
+    The runtime's own barrier wakes sleepers by a call into the system, every time: with a level's work of a few
+    microseconds that is a good part. Here the last to arrive turns a number that the others look at.
+    """
+    if "barrier" in b.module.globals:
+        return b.module.globals["barrier"]
+    kind = ir.ArrayType(i64, 2 * APART)
+    shared = ir.GlobalVariable(b.module, kind, "barrier_numbers")
+    shared.linkage, shared.initializer, shared.align = "internal", ir.Constant(kind, None), 8 * APART
+    with b.inner("barrier", ir.FunctionType(void, [i64])) as function:
+        numbers = b.ir.inttoptr(b.ir.ptrtoint(shared, i64), pointer)
+        arrived, turn = (b.ir.gep(numbers, [i64(n * APART)], source_etype=i64) for n in range(2))
+        before = b.ir.load_atomic(turn, "acquire", 8, typ=i64)
+        number = b.ir.atomic_rmw("add", arrived, i64(1), "acq_rel")
+        with b.ir.if_else(b.equal(b.add(number, 1), function.args[0])) as (last, others):
+            with last:
+                b.ir.atomic_rmw("xchg", arrived, i64(0), "monotonic")
+                b.ir.atomic_rmw("xchg", turn, b.add(before, 1), "release")
+            with others:
+                _wait(b, turn, before)
+    return b.module.globals["barrier"]
+
+
+def _wait(b: Builder, turn: IR, before: IR) -> None:
+    """Until a number is no longer what it was."""
+    start = b.ir.block
+    look, again, offer, done = (b.ir.append_basic_block(name) for name in ("look", "again", "offer", "turned"))
+    b.ir.branch(look)
+    b.ir.position_at_end(look)
+    spins = b.ir.phi(i64)
+    spins.add_incoming(i64(0), start)
+    b.ir.cbranch(b.equal(b.ir.load_atomic(turn, "acquire", 8, typ=i64), before), again, done)
+    b.ir.position_at_end(again)
+    b.pause()
+    more = b.add(spins, 1)
+    spins.add_incoming(more, again)
+    b.ir.cbranch(b.less(more, SPINS), look, offer)
+    b.ir.position_at_end(offer)
+    b.ir.call(b.declared("sched_yield", i32, []), [])
+    spins.add_incoming(spins, offer)
+    b.ir.branch(look)
+    b.ir.position_at_end(done)
 
 
 class Frame:
@@ -33,7 +88,7 @@ class Frame:
         """Wait until every thread is here."""
         b = self.b
         with b.when(b.less(1, b.threads)):
-            b.ir.call(b.declared("GOMP_barrier", void, []), [])
+            b.ir.call(barrier(b), [b.threads])
 
     def table(self, name: str, index: int | IR) -> IR:
         """A number from a table of integers."""
