@@ -103,6 +103,7 @@ def main(name: str) -> None:
         guard = Guard(at_end)
         native._empty = native._zeros = guard.tensor
         native._scratch = guard.scratch
+        native._own = guard.tensor
         native._addresses = guard.addresses
         for steps, batch, hidden, inputs in SHAPES:
             for dtype in (torch.float32, torch.float64):

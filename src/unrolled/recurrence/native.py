@@ -111,6 +111,11 @@ def _empty(like: Tensor, *shape: int) -> Tensor:
     return memory.in_large_pages(like.new_empty(shape))
 
 
+def _own(like: Tensor, size: int) -> Tensor:
+    """What kernels work in that is kept outside."""
+    return memory.on_a_large_page(like, size)[:size]
+
+
 def _scratch(like: Tensor, purpose: str, *shape: int) -> Tensor:
     """What kernels work in and nobody sees: the same memory at every call."""
     return memory.scratch(like, purpose, *shape)
@@ -315,7 +320,7 @@ def prepare_forward(
 def _room(call: Call, purpose: str, size: int) -> Tensor:
     """What the forward kernel works in. Packed weights outlast the call, and so may the prepared kernel of a step."""
     like = call.states[0]
-    return _scratch(like, purpose, size) if call.packed is None else _empty(like, size)
+    return _scratch(like, purpose, size) if call.packed is None else _own(like, size)
 
 
 @lru_cache(maxsize=256)
