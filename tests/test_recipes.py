@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.run import Run
+from unrolled.run import load
 from unrolled.training.recipe import load_recipe
 from unrolled.training.session import begin
 
@@ -46,7 +46,7 @@ def test_a_recipe_trains_on_its_data(path: Path, tmp_path: Path, shared_data: Pa
         beginning = str(_beginning(path.parent / recipe.data.valid, tmp_path))
         recipe = load_recipe(path, {**SMALL, "data.valid": beginning, "data.test": beginning, "model.cutoffs": [2500]})
     begin(recipe, base=path.parent, name="run", folder=tmp_path / "run", quiet=True, device="cpu")
-    assert Run(tmp_path / "run").sample(length=5, seed=1)
+    assert load(tmp_path / "run").sample(length=5, seed=1)
 
 
 def _beginning(path: Path, folder: Path) -> Path:

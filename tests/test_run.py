@@ -14,7 +14,7 @@ from unrolled.data.vocabulary import BOS, EOS, PAD, UNK
 from unrolled.errors import UserError
 from unrolled.models.build import build_model
 from unrolled.models.ngram import WittenBell
-from unrolled.run import Run
+from unrolled.tasks.language_model.run import LanguageModelRun
 from unrolled.training.recipe import recipe_from_mapping
 from unrolled.training.session import begin
 
@@ -29,7 +29,7 @@ LEVELS = {
 
 
 @pytest.fixture(scope="module")
-def runs(story: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(story: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageModelRun]:
     """One tiny run of every level."""
     folder = tmp_path_factory.mktemp("runs")
     made = {}
@@ -45,7 +45,9 @@ def runs(story: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_a_score_is_the_evaluation_of_the_same_text(runs: dict[str, Run], name: str, tmp_path: Path) -> None:
+def test_a_score_is_the_evaluation_of_the_same_text(
+    runs: dict[str, LanguageModelRun], name: str, tmp_path: Path
+) -> None:
     run, text = runs[name], "the cat, which ate fish, slept."
     path = tmp_path / "text.txt"
     path.write_text(text, encoding="utf-8")
@@ -57,7 +59,7 @@ def test_a_score_is_the_evaluation_of_the_same_text(runs: dict[str, Run], name: 
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_the_pieces_of_a_stream_are_the_sample(runs: dict[str, Run], name: str) -> None:
+def test_the_pieces_of_a_stream_are_the_sample(runs: dict[str, LanguageModelRun], name: str) -> None:
     run, prefix = runs[name], "the cat"
     pieces = list(run.stream(prefix, seed=5, length=60))
     assert prefix + "".join(pieces) == run.sample(prefix, seed=5, length=60)
@@ -69,7 +71,7 @@ def test_the_pieces_of_a_stream_are_the_sample(runs: dict[str, Run], name: str) 
 
 
 @pytest.mark.parametrize("name", ["word", "spelt"])
-def test_sampled_words_are_parted_by_blanks_and_never_unknown(runs: dict[str, Run], name: str) -> None:
+def test_sampled_words_are_parted_by_blanks_and_never_unknown(runs: dict[str, LanguageModelRun], name: str) -> None:
     for text in runs[name].samples(20, "the cat", seed=2, length=12):
         assert text.startswith("the cat")
         assert "<unk>" not in text
@@ -78,7 +80,7 @@ def test_sampled_words_are_parted_by_blanks_and_never_unknown(runs: dict[str, Ru
         assert all(word in known for word in text.split())
 
 
-def test_temperature_zero_takes_the_best_symbol_each_time(runs: dict[str, Run]) -> None:
+def test_temperature_zero_takes_the_best_symbol_each_time(runs: dict[str, LanguageModelRun]) -> None:
     run, text = runs["character"], ""
     for _ in range(12):
         text += run.next(text, top=1)[0].symbol
@@ -86,7 +88,7 @@ def test_temperature_zero_takes_the_best_symbol_each_time(runs: dict[str, Run]) 
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_next_is_a_distribution_and_agrees_with_the_score(runs: dict[str, Run], name: str) -> None:
+def test_next_is_a_distribution_and_agrees_with_the_score(runs: dict[str, LanguageModelRun], name: str) -> None:
     run = runs[name]
     candidates = run.next("the", top=10**6)
     assert sum(candidate.probability for candidate in candidates) == pytest.approx(1, abs=1e-4)
@@ -98,18 +100,18 @@ def test_next_is_a_distribution_and_agrees_with_the_score(runs: dict[str, Run], 
 
 
 def test_long_texts_are_scored_in_pieces_with_the_state_carried(
-    runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+    runs: dict[str, LanguageModelRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "the dog, which was red, slept.\n" * 20
     for name in ("character", "spelt"):
         whole, drawn = runs[name].score(text).log_probability, runs[name].sample(text, seed=1, length=5)
         with monkeypatch.context() as patched:
-            patched.setattr("unrolled.run.PIECE", 7)
+            patched.setattr("unrolled.tasks.language_model.run.PIECE", 7)
             assert runs[name].score(text).log_probability == pytest.approx(whole, rel=1e-5)
             assert runs[name].sample(text, seed=1, length=5) == drawn
 
 
-def test_unknown_words_are_counted_and_spelt(runs: dict[str, Run]) -> None:
+def test_unknown_words_are_counted_and_spelt(runs: dict[str, LanguageModelRun]) -> None:
     score = runs["word"].score("the zebra slept")
     assert score.unknown == 1
     assert [symbol.symbol for symbol in score.symbols][:2] == ["the", "<unk>"]
@@ -121,7 +123,9 @@ def test_unknown_words_are_counted_and_spelt(runs: dict[str, Run]) -> None:
 
 @pytest.mark.parametrize("name", ["word", "spelt", "lines", "character"])
 @pytest.mark.parametrize("prefix", ["zebra", "the zebra", "the qqqq", "the cat, which xylophoned fish"])
-def test_unknown_words_of_a_prefix_count_as_the_score_counts_them(runs: dict[str, Run], name: str, prefix: str) -> None:
+def test_unknown_words_of_a_prefix_count_as_the_score_counts_them(
+    runs: dict[str, LanguageModelRun], name: str, prefix: str
+) -> None:
     run = runs[name]
     candidates = {candidate.symbol: candidate.probability for candidate in run.next(prefix, top=10**6)}
     text = f"{prefix} slept" if run.vocabulary.level == "word" else f"{prefix}s"
@@ -134,7 +138,7 @@ def test_unknown_words_of_a_prefix_count_as_the_score_counts_them(runs: dict[str
 
 
 def test_prefixes_that_differ_in_an_unknown_word_lead_elsewhere(
-    runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+    runs: dict[str, LanguageModelRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spelt = runs["spelt"]
     assert spelt.next("the xylophone") != spelt.next("the zzz")
@@ -161,13 +165,13 @@ def test_a_word_that_means_unknown_is_spelt_as_in_training(story: Path) -> None:
     assert not spellings[[PAD, BOS, EOS]].any()
 
 
-def test_several_texts_are_scored_in_their_order(runs: dict[str, Run]) -> None:
+def test_several_texts_are_scored_in_their_order(runs: dict[str, LanguageModelRun]) -> None:
     run = runs["word"]
     texts = ["zebra", "the cat", "a bird"]
     assert run.score(*texts) == [run.score(text) for text in texts]
 
 
-def test_symbols_are_their_text_and_how_it_is_shown(runs: dict[str, Run]) -> None:
+def test_symbols_are_their_text_and_how_it_is_shown(runs: dict[str, LanguageModelRun]) -> None:
     for name in ("character", "byte"):
         symbols = runs[name].score("the cat\n").symbols
         assert "".join(symbol.symbol for symbol in symbols) == "the cat\n"
@@ -176,14 +180,14 @@ def test_symbols_are_their_text_and_how_it_is_shown(runs: dict[str, Run]) -> Non
         assert found[" "] == "␣"
 
 
-def test_a_run_is_evaluated_on_its_own_test_part(runs: dict[str, Run], story: Path) -> None:
+def test_a_run_is_evaluated_on_its_own_test_part(runs: dict[str, LanguageModelRun], story: Path) -> None:
     run = runs["character"]
     figures = run.metrics["test"]
     assert run.evaluate().perplexity == pytest.approx(figures["perplexity"], rel=1e-5)
     assert run.bigram() == pytest.approx({name: figures["bigram"][name] for name in run.bigram() or {}})
 
 
-def test_lines_end_by_themselves(runs: dict[str, Run]) -> None:
+def test_lines_end_by_themselves(runs: dict[str, LanguageModelRun]) -> None:
     run = runs["lines"]
     assert run.ends
     assert run.score("the cat").symbols[-1].symbol == "<eos>"
@@ -192,7 +196,7 @@ def test_lines_end_by_themselves(runs: dict[str, Run]) -> None:
     assert min(map(len, samples)) < 200
 
 
-def test_figures_stand_beside_their_baseline(runs: dict[str, Run], story: Path) -> None:
+def test_figures_stand_beside_their_baseline(runs: dict[str, LanguageModelRun], story: Path) -> None:
     figures = runs["character"].metrics
     assert figures["validation"]["bigram"]["nats_per_symbol"] > 0
     run = runs["character"]
@@ -203,7 +207,7 @@ def test_figures_stand_beside_their_baseline(runs: dict[str, Run], story: Path) 
     )
 
 
-def test_mistakes_are_named(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_mistakes_are_named(runs: dict[str, LanguageModelRun], tmp_path: Path) -> None:
     run = runs["character"]
     with pytest.raises(UserError, match="nothing to score"):
         run.score("")
@@ -223,7 +227,9 @@ def test_mistakes_are_named(runs: dict[str, Run], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["recipe.toml", "vocabulary.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "noise"])
-def test_a_damaged_run_names_the_file(runs: dict[str, Run], tmp_path: Path, file: str, damage: str) -> None:
+def test_a_damaged_run_names_the_file(
+    runs: dict[str, LanguageModelRun], tmp_path: Path, file: str, damage: str
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs["character"].folder, folder)
     path = folder / file
@@ -236,7 +242,7 @@ def test_a_damaged_run_names_the_file(runs: dict[str, Run], tmp_path: Path, file
         unrolled.load(folder)
 
 
-def test_weights_of_another_model_are_refused(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(runs: dict[str, LanguageModelRun], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs["character"].folder, folder)
     shutil.copy(runs["word"].folder / "model.safetensors", folder / "model.safetensors")
@@ -244,7 +250,7 @@ def test_weights_of_another_model_are_refused(runs: dict[str, Run], tmp_path: Pa
         unrolled.load(folder)
 
 
-def test_loading_leaves_the_random_state_of_the_caller_alone_when_sampling(runs: dict[str, Run]) -> None:
+def test_loading_leaves_the_random_state_of_the_caller_alone_when_sampling(runs: dict[str, LanguageModelRun]) -> None:
     before = torch.get_rng_state()
     runs["character"].sample(length=5, seed=1)
     runs["character"].sample(length=5)

@@ -57,8 +57,8 @@ def test_the_share_of_unknown_symbols(unrolled, place: Path) -> None:
 
 
 def test_a_bigram_of_a_part_says_so(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.training.baseline.MOST_SYMBOLS", 1000)
-    monkeypatch.setattr("unrolled.training.baseline.MOST_PAIRS", 10)
+    monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_SYMBOLS", 1000)
+    monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_PAIRS", 10)
     assert "bigram of the training text's first 1,000 symbols" in unrolled("evaluate", "runs/demo").out
 
 

@@ -8,7 +8,7 @@ import pytest
 from unrolled.data.corpus import open_corpus
 from unrolled.data.settings import DataSettings
 from unrolled.models.ngram import WittenBell
-from unrolled.training.baseline import Bigram
+from unrolled.tasks.language_model.baseline import Bigram
 
 
 @pytest.mark.parametrize("format", ["text", "lines"])
@@ -17,9 +17,9 @@ def test_of_a_long_text_a_part_is_counted_and_said(story: Path, monkeypatch: pyt
     assert corpus.valid
     everything = Bigram(corpus.train)
     assert "counted" not in everything.figures(corpus.valid)
-    monkeypatch.setattr("unrolled.training.baseline.MOST_SYMBOLS", 500)
+    monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_SYMBOLS", 500)
     assert "counted" not in Bigram(corpus.train).figures(corpus.valid)  # a small vocabulary has few pairs
-    monkeypatch.setattr("unrolled.training.baseline.MOST_PAIRS", 100)
+    monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_PAIRS", 100)
     figures = Bigram(corpus.train).figures(corpus.valid)
     offsets = corpus.train.offsets[corpus.train.offsets <= 500] if format == "lines" else None
     counted = 500 if offsets is None else int(offsets[-1])

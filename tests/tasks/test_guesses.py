@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unrolled.nn import AdaptiveSoftmax, Softmax
-from unrolled.training.guesses import right_guesses
+from unrolled.tasks.language_model.guesses import right_guesses
 
 
 @pytest.mark.parametrize("scale", [2.0, 10.0, 50.0])

@@ -11,7 +11,8 @@ from torch.nn import functional
 from unrolled.data.corpus import open_corpus
 from unrolled.models.build import build_model
 from unrolled.models.language_model import LanguageModel
-from unrolled.training.evaluation import Evaluation, evaluate_stream, lanes_for
+from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream, lanes_for
+from unrolled.tasks.language_model.task import TASK
 from unrolled.training.loop import Trainer, detached, parts_of
 from unrolled.training.progress import Progress
 
@@ -23,7 +24,9 @@ def a_trainer(story: Path, folder: Path, **overrides: object) -> Trainer:
     model = build_model(recipe.model, corpus.vocabulary)
     progress = Progress(recipe.training.steps, quiet=True)
     folder.mkdir(exist_ok=True)
-    return Trainer(recipe, model, corpus, folder, recipe.training.steps, progress, Fabric(accelerator="cpu", devices=1))
+    return Trainer(
+        TASK, recipe, model, corpus, folder, recipe.training.steps, progress, Fabric(accelerator="cpu", devices=1)
+    )
 
 
 def gradients(model: LanguageModel) -> list[torch.Tensor]:
@@ -34,7 +37,7 @@ def test_the_gradient_is_that_of_the_mean_loss_and_the_state_is_carried_without_
     story: Path, tmp_path: Path
 ) -> None:
     trainer = a_trainer(story, tmp_path, training__clip_norm=0.0)
-    first, second = next(trainer.windows.epoch(0)), next(trainer.windows.epoch(0, start=1))
+    first, second = next(trainer.batches.epoch(0)), next(trainer.batches.epoch(0, start=1))
     trainer._update([first])
     carried = trainer.state
     trainer.model.zero_grad()
@@ -64,7 +67,7 @@ def test_a_detached_state_has_the_same_numbers_and_no_past() -> None:
 
 def test_accumulated_windows_are_one_update_of_their_mean(story: Path, tmp_path: Path) -> None:
     trainer = a_trainer(story, tmp_path, training__clip_norm=0.0, training__accumulate=2)
-    windows = [window for _, window in zip(range(2), trainer.windows.epoch(0), strict=False)]
+    windows = [window for _, window in zip(range(2), trainer.batches.epoch(0), strict=False)]
     trainer._update(windows)
     ours = gradients(trainer.model)
     trainer.model.zero_grad()
@@ -79,12 +82,12 @@ def test_accumulated_windows_are_one_update_of_their_mean(story: Path, tmp_path:
 
 def test_clipping_by_norm_and_by_value(story: Path, tmp_path: Path) -> None:
     by_norm = a_trainer(story, tmp_path, training__clip_norm=0.01)
-    norm = by_norm._update([next(by_norm.windows.epoch(0))])[2]
+    norm = by_norm._update([next(by_norm.batches.epoch(0))])[2]
     clipped = torch.cat([gradient.flatten() for gradient in gradients(by_norm.model)]).norm()
     assert norm > 0.01
     assert clipped.item() == pytest.approx(0.01, rel=1e-3)
     by_value = a_trainer(story, tmp_path, training__clip_norm=0.0, training__clip_value=0.001)
-    by_value._update([next(by_value.windows.epoch(0))])
+    by_value._update([next(by_value.batches.epoch(0))])
     assert max(gradient.abs().max().item() for gradient in gradients(by_value.model)) == pytest.approx(0.001)
 
 
@@ -93,11 +96,11 @@ def test_evaluation_counts_every_symbol_once_whatever_the_lanes(
     story: Path, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = a_trainer(story, tmp_path, data__format=format)
-    stream = trainer.corpus.train
+    stream = trainer.material.train
     trainer.model.train()
     found = []
     for length in (10**9, 500):  # one lane; many lanes
-        monkeypatch.setattr("unrolled.training.evaluation.LANE_SYMBOLS", length)
+        monkeypatch.setattr("unrolled.tasks.language_model.evaluation.LANE_SYMBOLS", length)
         found.append(evaluate_stream(trainer.model, stream, accuracy=True))
     assert trainer.model.training
     assert found[0].symbols == found[1].symbols == len(stream)

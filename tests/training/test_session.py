@@ -18,6 +18,7 @@ from unrolled.data.corpus import open_corpus
 from unrolled.errors import UserError
 from unrolled.models.build import build_model
 from unrolled.run import load
+from unrolled.tasks.language_model.task import TASK
 from unrolled.training.alarm import GradientExplosion
 from unrolled.training.recipe import load_recipe, recipe_text
 from unrolled.training.run_folder import load_state, load_weights, read_log
@@ -312,15 +313,15 @@ def _in_two_processes(*arguments: str) -> None:
 def test_the_estimate_counts_every_pass_over_the_parts(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
 
-    def counted(recipe, model, stream, *, accuracy=False) -> float:
-        passes.append((stream.name, accuracy))
+    def counted(task, recipe, model, stream, *, full=False) -> float:
+        passes.append((stream.name, full))
         return 100.0
 
-    monkeypatch.setattr("unrolled.training.session._seconds_a_window", lambda *_: 1.0)
+    monkeypatch.setattr("unrolled.training.session._seconds_a_batch", lambda *_: 1.0)
     monkeypatch.setattr("unrolled.training.session._seconds_to_measure", counted)
     recipe = tiny(story, training__steps=10, training__validate_every=4)
     corpus = open_corpus(recipe.data)
-    steps, said = plan(recipe, build_model(recipe.model, corpus.vocabulary), corpus)
+    steps, said = plan(TASK, recipe, build_model(recipe.model, corpus.vocabulary), corpus)
     assert corpus.valid
     assert corpus.test
     assert passes == [(corpus.valid.name, False), (corpus.valid.name, True), (corpus.test.name, True)]

@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell, working
 from unrolled.errors import UserError
-
-if TYPE_CHECKING:
-    from unrolled.run import Run
 
 
 def path_of(text: str) -> Path:
@@ -72,15 +69,17 @@ class Common:
         if engine and engine not in NAMES:
             raise UserError(f"the environment variable UNROLLED_ENGINE is {engine!r}; it may be {', '.join(NAMES)}")
 
-    def load(self, folder: Path) -> "Run":
-        """Open a run folder where `--device` says."""
+    def load(self, folder: Path, verb: str) -> Any:
+        """Open a run folder where `--device` says, as the kind of run that its task has: one that can do `verb`."""
         self.prepare()
         import torch
 
-        from unrolled.run import Run
+        from unrolled.run import load
 
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return Run(folder, device=automatic if self.device is Device.auto else self.device.value)
+        run = load(folder, device=automatic if self.device is Device.auto else self.device.value)
+        run.check_can(verb)
+        return run
 
 
 _PANEL = "Everywhere"

@@ -30,7 +30,7 @@ def demo(common: Common) -> None:
     """Train on the built-in text for a minute or two, draw a sample, score two sentences."""
     tell("A character LSTM learns the Python manual (the text of pydoc's help, which comes with Python).\n")
     folder = _trained(common)
-    run = common.load(folder)
+    run = common.load(folder, "sample")
     figures = run.metrics["validation"]
     print(
         f"\nOn text that it has not seen: perplexity {number(figures['perplexity'])} a character "

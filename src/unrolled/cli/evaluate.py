@@ -11,7 +11,7 @@ from unrolled.errors import UserError
 
 if TYPE_CHECKING:
     from unrolled.data.streams import Stream
-    from unrolled.run import Run
+    from unrolled.tasks.language_model.run import LanguageModelRun
 
 EXAMPLES = ("unrolled evaluate runs/demo", "unrolled evaluate runs/demo README.md")
 MANY_UNKNOWN = 0.2
@@ -27,10 +27,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Perplexity, bits a character and accuracy of the next symbol, beside a bigram of the same training text."""
-    opened = common.load(run)
+    opened = common.load(run, "evaluate")
     stream = opened.text(file)
 
-    from unrolled.training.evaluation import evaluate_stream
+    from unrolled.tasks.language_model.evaluation import evaluate_stream
 
     spell = opened.recipe.model.characters > 0
     figures = evaluate_stream(opened.model, stream, accuracy=True, spell=spell).as_dict()
@@ -57,9 +57,9 @@ def _warning(figures: dict[str, Any]) -> str:
     )
 
 
-def bigram_of(run: "Run", stream: "Stream") -> tuple[dict[str, Any] | None, str]:
+def bigram_of(run: "LanguageModelRun", stream: "Stream") -> tuple[dict[str, Any] | None, str]:
     """What a bigram of the run's training text makes of a text, or None and why there is none."""
-    from unrolled.training.baseline import Bigram
+    from unrolled.tasks.language_model.baseline import Bigram
 
     try:
         return Bigram(run.corpus.train).figures(stream), ""

@@ -7,7 +7,7 @@ import typer
 from unrolled.cli.common import Common, RunFolder, bar, say_json, table, verb
 
 if TYPE_CHECKING:
-    from unrolled.run import Candidate
+    from unrolled.tasks.language_model.run import Candidate
 
 EXAMPLES = ("unrolled next runs/demo 'The funct'", "unrolled next runs/demo 'class ' --top 5 --json")
 
@@ -20,7 +20,7 @@ def next_symbols(
     top: Annotated[int, typer.Option(min=1, help="How many symbols.")] = 10,
 ) -> None:
     """The most probable next symbols after a prefix, most probable first."""
-    found = common.load(run).next(prefix, top=top)
+    found = common.load(run, "next").next(prefix, top=top)
     if common.json:
         say_json([{"symbol": candidate.symbol, "probability": candidate.probability} for candidate in found])
     else:

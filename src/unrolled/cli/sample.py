@@ -30,7 +30,7 @@ def sample(
     reject_unk: Annotated[bool, typer.Option("--reject-unk/--allow-unk", help="Draw again instead of <unk>.")] = True,
 ) -> None:
     """Draw novel sequences from what the run has learned; one is shown as it is drawn."""
-    opened = common.load(run)
+    opened = common.load(run, "sample")
     if count == 1 and not common.json:
         pieces = opened.stream(
             prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,

@@ -12,7 +12,7 @@ from unrolled.cli.figures import COUNTING, number
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
-    from unrolled.run import Score
+    from unrolled.tasks.language_model.run import Score
 
 EXAMPLES = (
     "unrolled score runs/demo 'It returns a list.' 'It list returns a.'",
@@ -33,7 +33,7 @@ def score(
 ) -> None:
     """How probable texts are: log-probability, perplexity, and a ranking, best first."""
     wanted = all_texts(texts or [], file)
-    opened = common.load(run)
+    opened = common.load(run, "score")
     scores = map(opened.score, wanted)
     ranked = sorted(scores, key=lambda found: -found.log_probability)
     if common.json:

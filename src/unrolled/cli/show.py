@@ -16,12 +16,12 @@ EXAMPLES = ("unrolled show runs/demo", "unrolled show runs/demo --json")
 @verb
 def show(common: Common, run: RunFolder) -> None:
     """What a run folder holds: task, data, vocabulary, model, training, figures, files, versions."""
-    opened = common.load(run)
+    opened = common.load(run, "show")
     facts = facts_of(opened)
     if common.json:
         say_json(facts)
         return
-    print(f"{run}: {facts['task']}, {opened.recipe.model.cell}, {opened.vocabulary.level} level\n")
+    print(f"{run}: {facts['task']}, {opened.recipe.model.cell}, {opened.recipe.data.level} level\n")
     print(table([[name, text] for name, text in paragraphs(opened, facts)]))
     for part in ("validation", "test"):
         if part in facts["metrics"]:
@@ -41,7 +41,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
     return {
         "run": str(run.folder),
         **asdict(run.recipe),
-        "vocabulary": len(run.vocabulary),
+        "symbols": dict(run.symbol_counts()),
         "parameters": {name: list(value.shape) for name, value in run.model.named_parameters()},
         "weights": dict(run.weights_metadata),
         "state": _optional(read_json, run.folder / STATE_MIRROR),
@@ -70,7 +70,7 @@ def paragraphs(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The table of `show`: what a line is about, and what it says."""
     lines = [
         *_data(run),
-        ("vocabulary", _vocabulary(run)),
+        *run.symbol_lines(),
         *_model(run),
         *_training(run, facts),
         ("versions", ", ".join(f"{name} {value}" for name, value in facts["versions"].items())),
@@ -90,12 +90,6 @@ def _data(run: "Run") -> list[tuple[str, str]]:
         ("data", ", ".join([text, *others])),
         ("data", f"{kind}{_changed(data, ('path', 'valid', 'test', 'format'))}"),
     ]
-
-
-def _vocabulary(run: "Run") -> str:
-    symbols = [run.vocabulary.symbol(id) for id in range(4, min(len(run.vocabulary), 24))]
-    more = " ..." if len(run.vocabulary) > 24 else ""
-    return f"{len(run.vocabulary):,} with <pad> <unk> <bos> <eos>; most frequent first: {' '.join(symbols)}{more}"
 
 
 def _model(run: "Run") -> list[tuple[str, str]]:

@@ -39,6 +39,11 @@ class Corpus:
     fingerprint: str
     description: str
 
+    @property
+    def symbols(self) -> Vocabulary:
+        """What the texts became numbers by."""
+        return self.vocabulary
+
 
 def open_corpus(
     settings: DataSettings,

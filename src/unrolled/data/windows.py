@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.data.batches import generator_of, mixed, share_of
 from unrolled.data.streams import Ids, Stream
 from unrolled.data.vocabulary import BOS, PAD
 from unrolled.errors import UserError
 
 Mask = NDArray[np.bool_]
-POOL = 50
-"""Documents are sorted by length within so many batches: little padding, and still a new mixture every epoch."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,15 @@ class Window:
 
         inputs, targets = self.inputs.to(device), self.targets.to(device)
         return Window(inputs, targets, moved(self.lengths), self.fresh, moved(self.spellings))
+
+    @property
+    def counted(self) -> int:
+        """How many targets there are."""
+        return int((self.targets != PAD).sum())
+
+    def arguments(self, state: Any) -> tuple[Any, ...]:
+        """What a language model takes."""
+        return self.inputs, self.targets, state, self.spellings
 
 
 class Windows(Protocol):
@@ -102,7 +110,7 @@ class RunningText:
         self._seed = seed
         self._spellings = spellings
         self._lane = len(stream) // batch
-        self._starts = np.arange(batch)[_share(batch, rank, world)] * self._lane
+        self._starts = np.arange(batch)[share_of(batch, rank, world)] * self._lane
 
     def steps_per_epoch(self, epoch: int) -> int:
         """How many windows the epoch has."""
@@ -121,7 +129,7 @@ class RunningText:
 
     def _skipped(self, epoch: int) -> int:
         most = min(self._window, self._lane // 2)
-        return 0 if epoch == 0 or most < 2 else int(_generator(self._seed, epoch).integers(most))
+        return 0 if epoch == 0 or most < 2 else int(generator_of(self._seed, epoch).integers(most))
 
 
 class Documents:
@@ -148,7 +156,7 @@ class Documents:
         self._window = window
         self._seed = seed
         self._spellings = spellings
-        self._rows = _share(batch, rank, world)
+        self._rows = share_of(batch, rank, world)
         self._lengths = np.diff(stream.offsets)
         if len(self._lengths) < batch:
             raise UserError(
@@ -178,15 +186,7 @@ class Documents:
 
     def _planned(self, epoch: int) -> tuple[Ids, Ids]:
         """(batches, B) document numbers, and (batches,) how many windows there are up to each batch's end."""
-        generator = _generator(self._seed, epoch)
-        order = generator.permutation(len(self._lengths))
-        pool = POOL * self._batch
-        for start in range(0, len(order), pool):
-            pooled = order[start : start + pool]
-            order[start : start + pool] = pooled[np.argsort(self._lengths[pooled], kind="stable")]
-        missing = -len(order) % self._batch
-        batches = np.concatenate([order, np.full(missing, -1)]).reshape(-1, self._batch)
-        batches = batches[generator.permutation(len(batches))]
+        batches = mixed(self._lengths, self._batch, generator_of(self._seed, epoch))
         longest = np.where(batches >= 0, self._lengths[batches], 0).max(axis=1)
         return batches, np.cumsum(-(-longest // self._window))
 
@@ -265,16 +265,3 @@ def _window(
         letters = np.where(known[:, :, None], stream.take_spellings(before), 0)
         spelled = torch.from_numpy(letters.astype(np.int64))
     return Window(torch.from_numpy(inputs), torch.from_numpy(targets), None, fresh, spelled)
-
-
-def _share(batch: int, rank: int, world: int) -> slice:
-    if batch % world:
-        raise UserError(
-            f"training.batch = {batch} cannot be shared evenly by {world} devices; set it to a multiple of {world}"
-        )
-    share = batch // world
-    return slice(rank * share, (rank + 1) * share)
-
-
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng([seed % (1 << 64), epoch])

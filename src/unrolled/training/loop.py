@@ -1,4 +1,4 @@
-"""The training loop: window -> loss over the symbols that count -> BPTT -> clip -> step, the state carried.
+"""The training loop: batch -> loss over the targets that count -> BPTT -> clip -> step, the state carried.
 
 It runs on Lightning Fabric (devices, precision, several processes). Everything that changes while training is in
 `Progression` and the objects it names, is saved as one, and comes back bit for bit.
@@ -18,14 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.data.corpus import Corpus
-from unrolled.data.windows import Window, windows_of
 from unrolled.errors import UserError
-from unrolled.models.language_model import LanguageModel, Loss
 from unrolled.nn.recurrent import State
+from unrolled.tasks.task import Batch, Figures, Material, Task
 from unrolled.training.alarm import GradientAlarm, GradientExplosion
 from unrolled.training.averaging import WeightAverage
-from unrolled.training.evaluation import evaluate_stream
 from unrolled.training.interrupt import Interruption
 from unrolled.training.log import append_log, truncate_log
 from unrolled.training.optimisers import optimiser_of, optimiser_tensors, restore_optimiser, set_learning_rate
@@ -44,9 +41,10 @@ class Progression:
     """Where the run is. Saved with the weights; a resumed run starts from exactly here.
 
     Attributes:
-        step: updates done. epoch, position: the epoch, and how many of its windows were read.
-        best, best_step: the best validation loss (nats a symbol) and its step. waited: validations since.
-        symbols, seconds: counted symbols read, and time spent, over all sittings.
+        step: updates done. epoch, position: the epoch, and how many of its batches were read.
+        best, best_step: the best validation's criterion (its loss, in nats a counted target, or the task's own) and its
+            step. waited: validations since.
+        symbols, seconds: counted targets read, and time spent, over all sittings.
     """
 
     step: int = 0
@@ -71,25 +69,24 @@ class _Interval:
 
 
 class Trainer:
-    """Trains one model on one corpus into one run folder.
+    """Trains one model on one task's data into one run folder.
 
     Args:
-        recipe: what to do. model, corpus: on what. folder: where everything is kept.
+        task, recipe: what to do. model, material: on what. folder: where everything is kept.
         steps: the length of the run in updates.
         progress: shows it. fabric: where it runs, launched.
     """
 
     def __init__(
-        self, recipe: Recipe, model: LanguageModel, corpus: Corpus, folder: Path, steps: int, progress: Progress,
-        fabric: Any,
+        self, task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, folder: Path, steps: int,
+        progress: Progress, fabric: Any,
     ) -> None:  # fmt: skip
-        self.settings, self.recipe = recipe.training, recipe
-        self.corpus, self.folder, self.steps, self.progress, self.fabric = corpus, folder, steps, progress, fabric
-        self.spell = recipe.model.characters > 0
+        self.task, self.settings, self.recipe = task, recipe.training, recipe
+        self.material, self.folder, self.steps, self.progress, self.fabric = material, folder, steps, progress, fabric
         self.model = model
         self.optimiser = optimiser_of(self.settings, model)
         self.wrapped, self.optimiser = fabric.setup(model, self.optimiser)
-        self.windows = training_windows(recipe, corpus, fabric.global_rank, fabric.world_size)
+        self.batches = task.batches(recipe, material, fabric.global_rank, fabric.world_size)
         self.average = WeightAverage(model, self.settings.average) if self.settings.average else None
         self.alarm = GradientAlarm(training=self.settings, model=recipe.model)
         self.at = Progression()
@@ -113,9 +110,9 @@ class Trainer:
             self.tensorboard = _tensorboard(self.folder)
         interval = _Interval()
         with Interruption() as interruption:
-            for batch in self._updates():
+            for batches in self._updates():
                 started = time.perf_counter()
-                total, symbols, norm = self._update(batch)
+                total, symbols, norm = self._update(batches)
                 self._observe(total / max(1, symbols), norm)
                 self._apply()
                 self.at.step += 1
@@ -136,36 +133,32 @@ class Trainer:
         self._save()
         return True
 
-    def _updates(self) -> Iterator[list[Window]]:
-        """The windows of each update, from where the run is to its end, epoch after epoch."""
-        batch: list[Window] = []
+    def _updates(self) -> Iterator[list[Batch]]:
+        """The batches of each update, from where the run is to its end, epoch after epoch."""
+        together: list[Batch] = []
         while not self._finished():
-            for window in self.windows.epoch(self.at.epoch, start=self.at.position):
+            for batch in self.batches.epoch(self.at.epoch, start=self.at.position):
                 self.at.position += 1
-                batch.append(window)
-                if len(batch) == self.settings.accumulate:
-                    yield batch
-                    batch = []
+                together.append(batch)
+                if len(together) == self.settings.accumulate:
+                    yield together
+                    together = []
             self.at.epoch, self.at.position = self.at.epoch + 1, 0
 
-    def _update(self, batch: list[Window]) -> tuple[float, int, float]:
-        """Forward and backward over the windows of one update: summed loss, symbols, and the gradient's norm."""
-        count = self._count(batch)
+    def _update(self, batches: list[Batch]) -> tuple[float, int, float]:
+        """Forward and backward over the batches of one update: summed loss, targets, and the gradient's norm."""
+        count = max(1, round(self._sum(float(sum(batch.counted for batch in batches)))))
         total = 0.0
-        for position, window in enumerate(batch):
+        for position, batch in enumerate(batches):
             # Truncated BPTT: the state goes on from window to window, its past does not.
-            self.state = None if window.fresh else detached(self.state)
-            with self.fabric.no_backward_sync(self.wrapped, enabled=position < len(batch) - 1):
-                here = window.to(self.fabric.device)
-                loss: Loss = self.wrapped(here.inputs, here.targets, self.state, here.spellings)
-                # The mean over the symbols of all windows and processes; Fabric divides by the processes itself.
+            self.state = None if batch.fresh else detached(self.state)
+            with self.fabric.no_backward_sync(self.wrapped, enabled=position < len(batches) - 1):
+                loss = self.wrapped(*batch.to(self.fabric.device).arguments(self.state))
+                # The mean over the targets of all batches and processes; Fabric divides by the processes itself.
                 self.fabric.backward(loss.total * (self.fabric.world_size / count))
             self.state = loss.state
             total += float(loss.total.detach())
         return self._sum(total), count, self._clip()
-
-    def _count(self, batch: list[Window]) -> int:
-        return max(1, round(self._sum(float(sum(int((window.targets != 0).sum()) for window in batch)))))
 
     def _sum(self, value: float) -> float:
         if self.fabric.world_size == 1:
@@ -220,35 +213,42 @@ class Trainer:
         """Measure the weights (averaged, if that is on) on the validation part, and keep them if they are the best."""
         started = time.perf_counter()
         with self.average.applied_to(self.model) if self.average else nullcontext():
-            loss = self._validation_loss()
-            if loss is not None and not math.isfinite(loss):
-                self._observe(loss, 0.0)
-            best = loss is None or self.at.best is None or loss < self.at.best
+            figures = self._measured()
+            if figures is not None and not math.isfinite(figures.loss):
+                self._observe(figures.loss, 0.0)
+            criterion = None if figures is None else self._criterion(figures)
+            best = criterion is None or self.at.best is None or criterion < self.at.best
             if best:
-                self.at.best, self.at.best_step, self.at.waited = loss, self.at.step, 0
-                self._save_best()
+                self.at.best, self.at.best_step, self.at.waited = criterion, self.at.step, 0
+                self._save_best(figures)
             else:
                 self.at.waited += 1
         self.at.seconds += time.perf_counter() - started
-        if loss is not None:
-            if self.settings.schedule == "plateau":
-                self.at.plateau = Plateau(**self.at.plateau).after(loss, self.settings).as_dict()
-            self._log({"step": self.at.step, "kind": "valid", "loss": loss, "best": best, "seconds": self.at.seconds})
-            self.progress.validated(self.at.step, loss, best)
+        if figures is not None:
+            self._heard(figures, self._criterion(figures), best)
         self._save()
 
-    def _validation_loss(self) -> float | None:
-        if self.corpus.valid is None:
+    def _heard(self, figures: Figures, criterion: float, best: bool) -> None:
+        """What follows from a validation: schedule, log, and a line for people."""
+        if self.settings.schedule == "plateau":
+            self.at.plateau = Plateau(**self.at.plateau).after(criterion, self.settings).as_dict()
+        entry = {"step": self.at.step, "kind": "valid", "loss": figures.loss, "best": best, "seconds": self.at.seconds}
+        self._log(entry if self.task.selects_by_loss() else entry | {"criterion": criterion})
+        self.progress.validated(self.at.step, figures.loss, best, figures.headline)
+
+    def _criterion(self, figures: Figures) -> float:
+        return figures.loss if self.task.selects_by_loss() else figures.criterion
+
+    def _measured(self) -> Figures | None:
+        part = self.material.valid
+        if part is None:
             return None
         heard = partial(self.progress.measured, "validation")
-        return evaluate_stream(self.model, self.corpus.valid, spell=self.spell, progress=heard).loss
+        return self.task.measure(self.recipe, self.material.symbols, self.model, part, progress=heard)
 
-    def _save_best(self) -> None:
+    def _save_best(self, figures: Figures | None) -> None:
         if self.fabric.is_global_zero:
-            metadata = {
-                "step": str(self.at.step),
-                "validation_nats": "" if self.at.best is None else repr(self.at.best),
-            }
+            metadata = {"step": str(self.at.step), "validation_nats": "" if figures is None else repr(figures.loss)}
             save_weights(self.folder, dict(self.model.named_parameters()), metadata)
 
     def _report(self, interval: _Interval) -> _Interval:
@@ -293,13 +293,13 @@ class Trainer:
             **{f"average.{name}": value for name, value in average.items()},
             **{f"process.{name}": value for name, value in own.items()},
         }
-        facts = {"steps": self.steps, "fingerprint": self.corpus.fingerprint, "processes": self.fabric.world_size}
+        facts = {"steps": self.steps, "fingerprint": self.material.fingerprint, "processes": self.fabric.world_size}
         return tensors, {**asdict(self.at), **facts}
 
     def restore(self) -> None:
         """Go on from the folder's training state."""
         tensors, facts = load_state(self.folder)
-        if facts["fingerprint"] != self.corpus.fingerprint:
+        if facts["fingerprint"] != self.material.fingerprint:
             raise UserError(
                 f"{self.folder}: the data has changed since this run began, so it cannot go on from its place in it; "
                 f"put the old data back, or start a new run from its weights: --init {self.folder}"
@@ -321,15 +321,6 @@ class Trainer:
         self.state = None if not parts else parts if len(parts) > 1 else parts[0]
         if self.fabric.is_global_zero:
             truncate_log(self.folder, self.at.step)
-
-
-def training_windows(recipe: Recipe, corpus: Corpus, rank: int = 0, world: int = 1) -> Any:
-    """The windows that a recipe trains on."""
-    settings = recipe.training
-    return windows_of(
-        corpus.train, batch=settings.batch, window=settings.window, seed=settings.seed, rank=rank, world=world,
-        spellings=recipe.model.characters > 0,
-    )  # fmt: skip
 
 
 def validation_interval(settings: TrainingSettings, steps: int) -> int:

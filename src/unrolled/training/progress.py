@@ -18,8 +18,9 @@ LIVE_SECONDS = 0.2
 class Progress:
     """Shows the steps of one run; standard output stays free for what machines read.
 
-    Losses are nats per symbol; ``unit`` says how people want them: "bits per ..." or "perplexity". ``quiet`` shows
-    nothing at all. ``stream`` and ``clock`` (seconds) are there for tests.
+    Losses are nats per counted target; ``unit`` says how people want them: "bits per ...", "perplexity", or empty.
+    ``counted`` names the targets. ``quiet`` shows nothing at all. ``stream`` and ``clock`` (seconds) are there for
+    tests.
 
     >>> with Progress(total_steps=2000, unit="bits per character", quiet=True) as progress:
     ...     progress.step(10, loss=2.41, rate=52_000.0)
@@ -32,16 +33,17 @@ class Progress:
         start_step: int = 0,
         *,
         unit: str = "bits per character",
+        counted: str = "symbols",
         quiet: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._start = total_steps, start_step
-        self._unit, self._quiet = unit, quiet
+        self._unit, self._counted, self._quiet = unit, counted, quiet
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
         self._began = self._shown = clock()
-        self._best: float | None = None
+        self._best = ""
         self._bar: Bar | None = None
         self._live = not quiet and self._stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -66,7 +68,12 @@ class Progress:
         if self._quiet or not self._due(step >= self._total):
             return
         # a narrow terminal cuts the line at its end: what matters most comes first
-        parts = [self._left(step, self._shown), self.describe(loss), self._best_so_far(), f"{quantity(rate)} symbols/s"]
+        parts = [
+            self._left(step, self._shown),
+            self.describe(loss),
+            self._best_so_far(),
+            f"{quantity(rate)} {self._counted}/s",
+        ]
         text = ", ".join(part for part in parts if part)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, text=f"{step:,} of {self._total:,}, {text}")
@@ -78,18 +85,19 @@ class Progress:
         """Note that ``done`` of a part's ``total`` symbols are measured: shown where it takes its time."""
         if self._quiet or not self._due():
             return
-        text = f"measuring on the {part} part: {done:,} of {total:,} symbols"
+        text = f"measuring on the {part} part: {done:,} of {total:,} {self._counted}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], text=text)
             self._bar.refresh()
         else:
             self._print(text)
 
-    def validated(self, step: int, loss: float, best: bool) -> None:
-        """Show a validation's loss, and whether it is the lowest of the run so far."""
+    def validated(self, step: int, loss: float, best: bool, headline: str = "") -> None:
+        """Show a validation's loss, the task's own figure, and whether it is the best of the run so far."""
         if best:
-            self._best = loss
-        self.say(f"step {step:,} of {self._total:,}: validation {self.describe(loss)}{', the best so far' * best}")
+            self._best = headline or f"{loss:.3f}"
+        told = f"{self.describe(loss)}{', ' * bool(headline)}{headline}{', the best so far' * best}"
+        self.say(f"step {step:,} of {self._total:,}: validation {told}")
 
     def say(self, text: str) -> None:
         """Show one line that stays; above the live line where there is one."""
@@ -100,7 +108,7 @@ class Progress:
 
     def describe(self, loss: float) -> str:
         """Write a loss in nats and in the run's unit, such as "loss 1.443 (2.082 bits per character)"."""
-        return f"loss {loss:.3f} ({in_unit(loss, self._unit)})"
+        return f"loss {loss:.3f}" + (f" ({in_unit(loss, self._unit)})" if self._unit else "")
 
     def _due(self, anyway: bool = False) -> bool:
         """Whether it is time to show something again (or it is shown anyway), which it then is."""
@@ -111,7 +119,7 @@ class Progress:
         return True
 
     def _best_so_far(self) -> str:
-        return "" if self._best is None else f"best valid {self._best:.3f}"
+        return f"best valid {self._best}" if self._best else ""
 
     def _left(self, step: int, now: float) -> str:
         done = step - self._start

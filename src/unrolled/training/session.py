@@ -15,16 +15,12 @@ from typing import Any
 import torch
 
 from unrolled.cells import Cell
-from unrolled.data.corpus import Corpus, open_corpus
-from unrolled.data.streams import Stream
-from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
-from unrolled.models.build import build_model, cell_of_run, check_weights, write_cell
-from unrolled.models.language_model import LanguageModel
-from unrolled.training.baseline import Bigram
+from unrolled.models.build import cell_of_run, check_weights, write_cell
+from unrolled.tasks import task_of
+from unrolled.tasks.task import Batches, Material, Task, parts_of
 from unrolled.training.curves import draw_curves
-from unrolled.training.evaluation import evaluate_stream, measured_windows
-from unrolled.training.loop import Trainer, training_windows, validation_interval
+from unrolled.training.loop import Trainer, validation_interval
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
@@ -41,10 +37,9 @@ from unrolled.training.run_folder import (
     write_versions,
 )
 
-VOCABULARY = "vocabulary.json"
 METRICS = "metrics.json"
 CURVES = "curves.png"
-CALIBRATION_WINDOWS, CALIBRATION_MEASURED = 4, 2
+CALIBRATION_BATCHES, CALIBRATION_MEASURED = 4, 2
 
 
 @dataclass(frozen=True)
@@ -81,25 +76,25 @@ def begin(
     _check_place(folder)
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
-    vocabulary = Vocabulary.load(init / VOCABULARY) if init else None
-    corpus = open_corpus(recipe.data, vocabulary=vocabulary, base=base)
-    model = build_model(recipe.model, corpus.vocabulary, cell)
+    task = task_of(recipe.task)
+    material = task.open(recipe, base, task.load_symbols(init) if init else None)
+    model = task.build(recipe, material.symbols, cell)
     if init:
         check_weights(model, load_weights(init)[0], init)
     model.to(fabric.device)
     say = _speaker(quiet, fabric)
-    say(corpus.description)
-    steps, estimate = fabric.broadcast(plan(recipe, model, corpus))  # every process has measured another time
+    say(material.description)
+    steps, estimate = fabric.broadcast(plan(task, recipe, model, material))  # every process has measured another time
     say(estimate)
     if fabric.world_size > 1:  # the same weights so far, but each process its own dropout
         torch.manual_seed(recipe.training.seed + fabric.global_rank)
-    with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
-        trainer = Trainer(recipe, model, corpus, Path(), steps, progress, fabric)
+    with _progress(task, recipe, steps, quiet, fabric) as progress:
+        trainer = Trainer(task, recipe, model, material, Path(), steps, progress, fabric)
         made, first = "", trainer.snapshot()
         if fabric.is_global_zero:
 
             def fill(partial: Path) -> None:
-                _fill(partial, recipe, base, steps, corpus, model, cell)
+                _fill(partial, recipe, base, steps, material, model, cell)
                 save_state(partial, *first)
 
             made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
@@ -128,14 +123,14 @@ def resume(
     steps = int(load_state(folder)[1]["steps"])
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
-    vocabulary = Vocabulary.load(folder / VOCABULARY)
-    corpus = _found_again(recipe, vocabulary, folder)
-    model = build_model(recipe.model, vocabulary, cell_of_run(folder)).to(fabric.device)
+    task = task_of(recipe.task)
+    material = _found_again(task, recipe, folder)
+    model = task.build(recipe, material.symbols, cell_of_run(folder)).to(fabric.device)
     say = _speaker(quiet, fabric)
     for difference in version_differences(folder):
         say(f"not the same as when the run began, so not bit for bit: {difference}")
-    with Progress(steps, 0, unit=unit_of(recipe), quiet=quiet or not fabric.is_global_zero) as progress:
-        trainer = Trainer(recipe, model, corpus, folder, steps, progress, fabric)
+    with _progress(task, recipe, steps, quiet, fabric) as progress:
+        trainer = Trainer(task, recipe, model, material, folder, steps, progress, fabric)
         trainer.restore()
         if data and fabric.is_global_zero:
             atomic_write_text(folder / RECIPE, recipe_text(recipe))
@@ -143,7 +138,7 @@ def resume(
         return _finish(trainer, trainer.run())
 
 
-def _found_again(recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> Corpus:
+def _found_again(task: Task, recipe: Recipe, folder: Path) -> Material:
     """The data of a run that goes on."""
     for file in filter(None, (recipe.data.path, recipe.data.valid, recipe.data.test)):
         if not (folder / file).exists():
@@ -151,7 +146,7 @@ def _found_again(recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> Corpus
                 f"{os.path.normpath(folder / file)}, which the run was trained on, does not exist; if it is elsewhere "
                 f"now: --resume {folder} --data FILE (and --valid, --test)"
             )
-    return open_corpus(recipe.data, vocabulary=vocabulary, base=folder)
+    return task.open(recipe, folder, task.load_symbols(folder))
 
 
 def _check_place(folder: Path | None) -> None:
@@ -178,14 +173,15 @@ def _speaker(quiet: bool, fabric: Any) -> Callable[[str], None]:
     return silent.say
 
 
-def unit_of(recipe: Recipe) -> str:
-    """What a loss is shown in."""
-    return {"character": "bits per character", "byte": "bits per byte"}.get(recipe.data.level, "perplexity")
+def _progress(task: Task, recipe: Recipe, steps: int, quiet: bool, fabric: Any) -> Progress:
+    silent = quiet or not fabric.is_global_zero
+    return Progress(steps, 0, unit=task.unit(recipe), counted=task.counted, quiet=silent)
 
 
 def _fill(
-    partial: Path, recipe: Recipe, base: Path, steps: int, corpus: Corpus, model: LanguageModel, cell: Cell | None
-) -> None:
+    partial: Path, recipe: Recipe, base: Path, steps: int, material: Material, model: torch.nn.Module,
+    cell: Cell | None,
+) -> None:  # fmt: skip
     """The first files of a run: enough to load it, whatever happens next."""
     training = replace(recipe.training, steps=steps, epochs=0.0, minutes=0.0)
     fixed = replace(recipe, training=training)
@@ -193,48 +189,46 @@ def _fill(
         fixed = replace(fixed, model=replace(fixed.model, cell=cell.name))
         write_cell(partial, cell)
     atomic_write_text(partial / RECIPE, recipe_text(fixed.rebased(base.resolve(), partial.resolve())))
-    corpus.vocabulary.save(partial / VOCABULARY)
+    task_of(recipe.task).save_symbols(material.symbols, partial)
     write_versions(partial)
     save_weights(partial, dict(model.named_parameters()), {"step": "0"})
 
 
-def plan(recipe: Recipe, model: LanguageModel, corpus: Corpus) -> tuple[int, str]:
+def plan(task: Task, recipe: Recipe, model: torch.nn.Module, material: Material) -> tuple[int, str]:
     """How many updates the run has, and an estimate of parameters, memory and time, in one line.
 
-    A few windows are run forwards and backwards to learn how long one takes; weights and random state are as before.
+    A few batches are run forwards and backwards to learn how long one takes; weights and random state are as before.
     """
     settings = recipe.training
-    windows = training_windows(recipe, corpus)
-    seconds = _seconds_a_window(recipe, model, windows) * settings.accumulate
+    batches = task.batches(recipe, material)
+    seconds = _seconds_a_batch(recipe, model, batches) * settings.accumulate
     validations = settings.validate_every or 0
-    valid = _seconds_to_measure(recipe, model, corpus.valid)
+    valid = _seconds_to_measure(task, recipe, model, material.valid)
     kind, amount = settings.budget
     if kind == "steps":
         steps = int(amount)
     elif kind == "epochs":
-        steps = max(1, round(amount * windows.steps_per_epoch(0) / settings.accumulate))
+        steps = max(1, round(amount * batches.steps_per_epoch(0) / settings.accumulate))
     elif validations:
         steps = max(1, int(amount * 60 / (seconds + valid / validations)))
     else:
         steps = max(1, int((amount * 60 - 10 * valid) / seconds))
     total = steps * seconds + valid * -(-steps // validation_interval(settings, steps))
-    total += sum(_seconds_to_measure(recipe, model, part, accuracy=True) for part in (corpus.valid, corpus.test))
-    return steps, _estimate(recipe, model, steps, total)
+    total += sum(_seconds_to_measure(task, recipe, model, part, full=True) for part in parts_of(material).values())
+    return steps, _estimate(task, recipe, model, material, steps, total)
 
 
-def _seconds_a_window(recipe: Recipe, model: LanguageModel, windows: Any) -> float:
-    """The median time of a window, forwards and backwards."""
+def _seconds_a_batch(recipe: Recipe, model: torch.nn.Module, batches: Batches) -> float:
+    """The median time of a batch, forwards and backwards."""
     bfloat16 = recipe.training.precision == "bfloat16"
     times = []
     model.train()
     device = next(model.parameters()).device
     with torch.random.fork_rng():
-        state = None
-        for _, window in zip(range(CALIBRATION_WINDOWS), windows.epoch(0), strict=False):
+        for _, batch in zip(range(CALIBRATION_BATCHES), batches.epoch(0), strict=False):
             started = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                here = window.to(device)
-                loss = model(here.inputs, here.targets, state, here.spellings)
+                loss = model(*batch.to(device).arguments(None))
             loss.total.backward()
             float(loss.total.detach())  # on a GPU: wait until it is done
             times.append(time.perf_counter() - started)
@@ -242,30 +236,32 @@ def _seconds_a_window(recipe: Recipe, model: LanguageModel, windows: Any) -> flo
     return statistics.median(times[1:] or times) * 1.05  # and a little for the optimiser
 
 
-def _seconds_to_measure(
-    recipe: Recipe, model: LanguageModel, stream: Stream | None, *, accuracy: bool = False
-) -> float:
-    """How long one pass over a part takes, from its first windows; with `accuracy` as at the end of the run."""
-    if stream is None:
+def _seconds_to_measure(task: Task, recipe: Recipe, model: torch.nn.Module, part: Any, *, full: bool = False) -> float:
+    """How long one pass over a part takes, from its first batches; with `full` as at the end of the run."""
+    if part is None:
         return 0.0
     started, read = time.perf_counter(), 0
-    windows = measured_windows(model, stream, accuracy=accuracy, spell=recipe.model.characters > 0)
+    pieces = task.pieces(recipe, model, part, full=full)
     with torch.random.fork_rng():
-        for _, symbols, _ in islice(windows, CALIBRATION_MEASURED):
-            read += symbols
-    windows.close()  # the model trains again
-    return (time.perf_counter() - started) * len(stream) / max(1, read)
+        for piece in islice(pieces, CALIBRATION_MEASURED):
+            read += piece.counted
+    pieces.close()  # the model trains again
+    return (time.perf_counter() - started) * len(part) / max(1, read)
 
 
-def _estimate(recipe: Recipe, model: LanguageModel, steps: int, seconds: float) -> str:
+def _estimate(
+    task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, steps: int, seconds: float
+) -> str:
     settings, shape = recipe.training, recipe.model
     count = sum(parameter.numel() for parameter in model.parameters())
     copies = 4 + (settings.average > 0)  # weights, gradients, the optimiser's two averages, the averaged weights
-    timestep = shape.layers * shape.hidden * 12 + 2 * shape.embedding + 2 * model.vocabulary
-    memory = 4 * (count * copies + timestep * settings.batch * settings.window)
+    timesteps = task.timesteps(recipe, material)
+    timestep = (1 + shape.bidirectional) * shape.layers * shape.hidden * 12
+    timestep += 2 * shape.embedding + 2 * task.outputs(model)
+    memory = 4 * (count * copies + timestep * timesteps)
     return (
         f"{count:,} parameters; about {memory / 1e6:,.0f} MB for weights and activations; {steps:,} steps of "
-        f"{settings.batch * settings.window * settings.accumulate:,} symbols, about {_duration(seconds)}"
+        f"{timesteps * settings.accumulate:,} symbols, about {_duration(seconds)}"
     )
 
 
@@ -287,22 +283,22 @@ def _finish(trainer: Trainer, complete: bool) -> Result:
 
 
 def _metrics(trainer: Trainer) -> dict[str, Any]:
-    model, corpus, at = trainer.model, trainer.corpus, trainer.at
+    task, recipe, model, material, at = trainer.task, trainer.recipe, trainer.model, trainer.material, trainer.at
     check_weights(model, load_weights(trainer.folder)[0], trainer.folder)
     figures: dict[str, Any] = {
-        "task": trainer.recipe.task,
+        "task": recipe.task,
         "step": at.step,
         "best_step": at.best_step,
         "seconds": round(at.seconds, 1),
-        "symbols_per_second": round(at.symbols / max(at.seconds, 1e-9)),
+        f"{task.counted}_per_second": round(at.symbols / max(at.seconds, 1e-9)),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
-    parts = {name: part for name, part in (("validation", corpus.valid), ("test", corpus.test)) if part is not None}
+    parts = parts_of(material)
     if parts:
         trainer.progress.say(f"measuring the best weights, of step {at.best_step:,}: {' and '.join(parts)} part")
-        bigram = Bigram(corpus.train)
-    for name, stream in parts.items():
+        beside = task.baselines(recipe, material)
+    for name, part in parts.items():
         heard = partial(trainer.progress.measured, name)
-        found = evaluate_stream(model, stream, accuracy=True, spell=trainer.spell, progress=heard)
-        figures[name] = found.as_dict() | {"bigram": bigram.figures(stream)}
+        found = task.measure(recipe, material.symbols, model, part, full=True, progress=heard)
+        figures[name] = {**found.as_dict(), **beside(part)}
     return figures

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,7 +14,8 @@ from unrolled.data.vocabulary import UNK
 from unrolled.data.windows import whole
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import State
-from unrolled.training.guesses import right_guesses
+from unrolled.tasks.language_model.guesses import right_guesses
+from unrolled.tasks.task import Measured
 
 LANE_SYMBOLS = 2_000
 """A lane of an evaluation is at least this long, so that its warm-up is a small part of the work."""
@@ -23,8 +24,13 @@ EVALUATION_WINDOW = 200
 MOST_SCORES = 4_000_000
 """Scores of symbols that are held at once: a row of a large vocabulary is long."""
 
-Measured = Callable[[int, int], None]
-"""Called with (predicted symbols so far, in all)."""
+
+class Piece(NamedTuple):
+    """What one window cost: nats, predicted symbols, and how many of them were the most probable one."""
+
+    nats: float
+    counted: int
+    correct: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ class Evaluation:
     def loss(self) -> float:
         """Nats a symbol."""
         return self.nats / max(1, self.symbols)
+
+    @property
+    def headline(self) -> str:
+        """Nothing beside the loss, which is shown in the run's unit."""
+        return ""
+
+    @property
+    def criterion(self) -> float:
+        """The best weights are those of the lowest loss."""
+        return self.loss
 
     @property
     def perplexity(self) -> float:
@@ -93,18 +109,27 @@ def evaluate_stream(
         spell: whether the model reads the characters of its words.
         progress: hears after every window how far it is.
     """
-    nats, symbols, correct = 0.0, 0, 0
-    for window_nats, window_symbols, window_correct in measured_windows(model, stream, accuracy=accuracy, spell=spell):
-        nats, symbols, correct = nats + window_nats, symbols + window_symbols, correct + window_correct
+    pieces, done = [], 0
+    for piece in measured_windows(model, stream, accuracy=accuracy, spell=spell):
+        pieces.append(piece)
+        done += piece.counted
         if progress:
-            progress(symbols, len(stream))
+            progress(done, len(stream))
+    return combined(stream, pieces, accuracy=accuracy)
+
+
+def combined(stream: Stream, pieces: Iterable[Piece], *, accuracy: bool) -> Evaluation:
+    """All windows of a stream together."""
+    nats, symbols, correct = 0.0, 0, 0
+    for piece in pieces:
+        nats, symbols, correct = nats + piece.nats, symbols + piece.counted, correct + piece.correct
     unknown = int(stream.counts()[UNK])
     return Evaluation(nats, symbols, stream.characters, correct if accuracy else None, unknown)
 
 
 def measured_windows(
     model: LanguageModel, stream: Stream, *, accuracy: bool = False, spell: bool = False
-) -> Generator[tuple[float, int, int], None, None]:
+) -> Generator[Piece, None, None]:
     """Nats, symbols and right guesses of one window after the other; the model is left in evaluation mode meanwhile."""
     was_training = model.training
     device = next(model.parameters()).device
@@ -122,6 +147,6 @@ def measured_windows(
                 for some, wanted in zip(torch.split(features, rows), torch.split(targets, rows), strict=True):
                     nats += float(model.output.loss(some, wanted))
                     correct += right_guesses(model.output, some, wanted) if accuracy else 0
-            yield nats, len(targets), correct
+            yield Piece(nats, len(targets), correct)
     finally:
         model.train(was_training)

@@ -1,0 +1,311 @@
+"""A language model that is trained, to be used: sample from it, score with it, ask it what comes next, evaluate it."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from unrolled.data.corpus import Corpus, stream_of
+from unrolled.data.streams import Stream
+from unrolled.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from unrolled.decoding.sampling import Sampler, sample
+from unrolled.errors import UserError
+from unrolled.models.language_model import LanguageModel
+from unrolled.nn.recurrent import State
+from unrolled.run import Run
+from unrolled.tasks.language_model.baseline import Bigram
+from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
+
+_Spelt = tuple[Tensor | None, State | None]
+"""A model's state while drawing, and how the symbol to be read next is spelt where that is not the vocabulary's way."""
+
+PIECE = 256
+"""Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
+
+
+@dataclass(frozen=True)
+class SymbolScore:
+    """One symbol of a scored text and its natural log-probability given those before it.
+
+    Attributes:
+        symbol: its text as it is; the special symbols go by their names.
+        shown: the same as a table shows it, blanks and control characters made visible.
+    """
+
+    symbol: str
+    log_probability: float
+    shown: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a model finds a text.
+
+    Attributes:
+        text: the text.
+        symbols: every predicted symbol, <eos> too where the model's sequences end with it.
+        unknown: how many symbols of the text the vocabulary does not have.
+    """
+
+    text: str
+    symbols: tuple[SymbolScore, ...]
+    unknown: int
+
+    @property
+    def log_probability(self) -> float:
+        """log P(text), natural."""
+        return math.fsum(symbol.log_probability for symbol in self.symbols)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean nats a predicted symbol, <eos> counted."""
+        mean = -self.log_probability / max(1, len(self.symbols))
+        return math.exp(mean) if mean < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A symbol that may come next, and its probability; `symbol` and `shown` as in `SymbolScore`."""
+
+    symbol: str
+    probability: float
+    shown: str
+
+
+class LanguageModelRun(Run):
+    """A run of the task language-model.
+
+    run = unrolled.load("runs/shakespeare-quick")
+    run.sample(prefix="ROMEO:", temperature=0.8, seed=1)
+    run.score("To be or not to be").log_probability
+    """
+
+    verbs = ("sample", "score", "next", "evaluate")
+    model: LanguageModel
+    symbols: Vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols that the model knows."""
+        return self.symbols
+
+    @property
+    def ends(self) -> bool:
+        """Whether the model's sequences end with <eos>: lines of their own, and words line by line."""
+        return self.recipe.data.format == "lines" or self.recipe.data.level == "word"
+
+    def stream(
+        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
+        seed: int | None = None, reject_unknown: bool = True,
+    ) -> Iterator[str]:  # fmt: skip
+        """Draw one novel sequence and give its text piece by piece, as it is drawn.
+
+        Args:
+            prefix: what the sequence begins with (not given again); without one, x⟨1⟩ = 0.
+            temperature: below 1 safer, above 1 bolder; 0 always takes the most probable symbol.
+            top_k: draw from the k most probable symbols only; 0 for all.
+            top_p: draw from the fewest symbols that have this much probability together.
+            length: at most so many symbols; a model whose sequences end may end before.
+            seed: the same seed draws the same sequence; None draws a new one.
+            reject_unknown: draw again instead of <unk>.
+        """
+        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
+        drawn = self._drawn(prefix, settings, length, 1, seed)
+        return self._text_of(prefix, (int(symbols[0]) for symbols in drawn))
+
+    def sample(
+        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
+        seed: int | None = None, reject_unknown: bool = True,
+    ) -> str:  # fmt: skip
+        """One novel sequence, prefix included; arguments as for `stream`."""
+        return self.samples(
+            1, prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,
+            reject_unknown=reject_unknown,
+        )[0]  # fmt: skip
+
+    def samples(
+        self, count: int, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
+        length: int = 500, seed: int | None = None, reject_unknown: bool = True,
+    ) -> list[str]:  # fmt: skip
+        """`count` novel sequences drawn side by side, prefix included; arguments as for `stream`."""
+        if count < 1:
+            raise UserError(f"count {count}: must be at least 1")
+        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
+        columns = [symbols.tolist() for symbols in self._drawn(prefix, settings, length, count, seed)]
+        rows = zip(*columns, strict=True)
+        return [prefix + "".join(self._text_of(prefix, (s for s in row if s != PAD))) for row in rows]
+
+    def _sampler(self, temperature: float, top_k: int, top_p: float, reject_unknown: bool) -> Sampler:
+        never = [] if self.ends else [EOS]  # running text has no <eos>: what a young model gives it is noise
+        return Sampler(temperature, top_k, top_p, frozenset([*never, UNK] if reject_unknown else never))
+
+    def _drawn(self, prefix: str, settings: Sampler, length: int, count: int, seed: int | None) -> Iterator[Tensor]:
+        """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
+        generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+        state, last, spelling = self._read(prefix)
+        first = last.expand(count)
+        spelt = None if spelling is None else spelling.expand(count, -1)
+        repeated = None if state is None else _repeated(state, count)
+        end = EOS if self.ends else None
+
+        def step(symbols: Tensor, before: _Spelt) -> tuple[Tensor, _Spelt]:
+            logs, after = self.model.step(symbols, before[1], before[0])
+            return logs, (None, after)  # what is drawn from now on is spelt as the vocabulary spells it
+
+        return sample(step, (spelt, repeated), first, settings=settings, length=length, end=end, generator=generator)
+
+    def _text_of(self, prefix: str, symbols: Iterator[int]) -> Iterator[str]:
+        """The text of symbols as they come, never half a character: what is new when all of them are decoded."""
+        before = self.vocabulary.encode(prefix)[-1:] if prefix else []
+        ids = list(before)
+        given = len(self.vocabulary.decode(ids))
+        for symbol in symbols:
+            if symbol == EOS:
+                break
+            ids.append(symbol)
+            text = self.vocabulary.decode(ids)
+            if self.vocabulary.level in ("byte", "bpe") and text.endswith("\N{REPLACEMENT CHARACTER}"):
+                continue  # perhaps a character whose other bytes are still to come
+            yield text[given:]
+            # Forget all but the last symbol: decoding stays cheap however long the sequence is.
+            ids = ids[-1:]
+            given = len(self.vocabulary.decode(ids))
+        if rest := self.vocabulary.decode(ids)[given:]:
+            yield rest
+
+    @torch.no_grad()
+    def _read(self, prefix: str) -> tuple[State | None, Tensor, Tensor | None]:
+        """The state before a sequence's last symbol so far, that symbol (1,), and how it is spelt (1, C)."""
+        state: State | None = None
+        pieces = list(self._pieces([BOS, *self.vocabulary.encode(prefix)], prefix))
+        for symbols, spellings in pieces[:-1]:
+            _, state = self.model.features(symbols, state, spellings)
+        symbols, spellings = pieces[-1]
+        if len(symbols) > 1:
+            _, state = self.model.features(symbols[:-1], state, None if spellings is None else spellings[:-1])
+        return state, symbols[-1], None if spellings is None else spellings[-1]
+
+    def _pieces(self, inputs: Sequence[int], text: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The symbols that the model reads, (T, 1), and their spellings in the text (T, 1, C), `PIECE` at once."""
+        words = ["\n", *self.vocabulary.split(text)] if self.recipe.model.characters else []  # <bos> is not spelt
+        for start in range(0, len(inputs), PIECE):
+            symbols = torch.tensor(inputs[start : start + PIECE], device=self.device).unsqueeze(1)
+            spelt = [self.vocabulary.spell(word) for word in words[start : start + len(symbols)]]
+            yield symbols, torch.tensor(spelt, device=self.device).unsqueeze(1) if spelt else None
+
+    @overload
+    def score(self, text: str, /) -> Score: ...
+    @overload
+    def score(self, text: str, another: str, /, *more: str) -> list[Score]: ...
+    def score(self, text: str, /, *more: str) -> Score | list[Score]:
+        """How probable the model finds a text, symbol by symbol, as a sequence of its own.
+
+            run.score("To be or not to be").log_probability
+            best = max(run.score("one text", "another"), key=lambda score: score.log_probability)
+
+        Returns:
+            The score; of several texts a list, in the order given.
+
+        Raises:
+            UserError: a text is empty.
+            TypeError: what is given is no string, a list of strings for instance.
+        """
+        _check_texts(text, *more)
+        return [self._score(one) for one in (text, *more)] if more else self._score(text)
+
+    @torch.no_grad()
+    def _score(self, text: str) -> Score:
+        if not text:
+            raise UserError("there is nothing to score: the text is empty")
+        targets = self.vocabulary.encode(text)
+        unknown = targets.count(UNK)
+        if self.ends and targets[-1:] != [EOS]:
+            targets.append(EOS)
+        logs: list[float] = []
+        state: State | None = None
+        for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
+            wanted = torch.tensor(targets[len(logs) : len(logs) + len(symbols)], device=self.device)
+            found, state = self.model.log_probabilities(symbols, state, spellings)
+            logs += found.squeeze(1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1).tolist()
+        scores = (SymbolScore(*self._named(id, log)) for id, log in zip(targets, logs, strict=True))
+        return Score(text, tuple(scores), unknown)
+
+    def _named(self, id: int, number: float) -> tuple[str, float, str]:
+        """A symbol's text, its number, and how it is shown."""
+        return self.vocabulary.text(id), number, self.vocabulary.symbol(id)
+
+    @torch.no_grad()
+    def next(self, prefix: str = "", *, top: int = 10) -> list[Candidate]:
+        """The `top` most probable symbols after `prefix`, most probable first."""
+        state, last, spelling = self._read(prefix)
+        logs, _ = self.model.step(last, state, spelling)
+        best = logs[0].exp().topk(min(max(top, 1), logs.shape[-1]))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [Candidate(*self._named(id, probability)) for id, probability in pairs if probability > 0]
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The data that the run was trained on; see `material`."""
+        corpus: Corpus = self.material
+        return corpus
+
+    def text(self, path: str | Path | None = None) -> Stream:
+        """A file, read as the training text was; without one the run's own test part, or its validation part.
+
+        Raises:
+            UserError: the file cannot be read, or there is no such part.
+        """
+        if path is not None:
+            return stream_of(Path(path), self.vocabulary, format=self.recipe.data.format)
+        try:
+            corpus = self.corpus
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        stream = corpus.test or corpus.valid
+        if stream is None:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        return stream
+
+    def evaluate(self, path: str | Path | None = None) -> Evaluation:
+        """Perplexity, bits a character and next-symbol accuracy on what `text` gives: a file, or the run's own part."""
+        return evaluate_stream(self.model, self.text(path), accuracy=True, spell=self.recipe.model.characters > 0)
+
+    @cached_property
+    def _bigram(self) -> Bigram:
+        return Bigram(self.corpus.train)
+
+    def bigram(self, path: str | Path | None = None) -> dict[str, Any] | None:
+        """What a bigram of the run's training text makes of the same; None if that text is no longer where it was."""
+        stream = self.text(path)
+        try:
+            return self._bigram.figures(stream)
+        except UserError:
+            return None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level} level)"
+
+
+def _check_texts(*given: object) -> None:
+    for one in given:
+        if not isinstance(one, str):
+            kind = type(one).__name__
+            raise TypeError(f'score takes texts, not {kind}: run.score("one text", "another"), or *texts of a list')
+
+
+def _repeated(state: State, count: int) -> State:
+    """One sequence's state as that of `count` sequences."""
+    if isinstance(state, Tensor):
+        return state.expand(-1, count, -1).contiguous()
+    return tuple(part.expand(-1, count, -1).contiguous() for part in state)
+
+
+RUN = LanguageModelRun

@@ -1,0 +1,203 @@
+"""What a task is to the training loop and to a run that is used: how to open data, build a model, batch and measure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.cells import Cell
+
+if TYPE_CHECKING:
+    from unrolled.training.recipe import Recipe
+
+Measured = Callable[[int, int], None]
+"""Called with (counted so far, in all)."""
+
+
+class Batch(Protocol):
+    """Sequences side by side, to be learned from at once.
+
+    Attributes:
+        fresh: whether the recurrent state starts anew; otherwise it goes on from the batch before.
+        counted: how many targets the loss is summed over.
+    """
+
+    @property
+    def fresh(self) -> bool: ...
+
+    @property
+    def counted(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        ...
+
+    def arguments(self, state: Any) -> tuple[Any, ...]:
+        """What the model's `forward` takes. It returns a loss with `total`, the summed nats, and `state` to go on."""
+        ...
+
+
+class Batches(Protocol):
+    """The batches of every epoch."""
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        """How many batches the epoch has."""
+        ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The epoch's batches from number `start` on: the same ones whatever `start` is."""
+        ...
+
+
+class Part(Protocol):
+    """The training, validation or test part: its length is how many targets are counted."""
+
+    def __len__(self) -> int: ...
+
+
+class Material(Protocol):
+    """What a recipe's section [data] opened.
+
+    Attributes:
+        train, valid, test: the parts.
+        symbols: what texts and labels become numbers by: kept in the run folder.
+        fingerprint: changes whenever the content of a file does.
+        description: one line or more for people.
+    """
+
+    @property
+    def train(self) -> Any: ...
+    @property
+    def valid(self) -> Any: ...
+    @property
+    def test(self) -> Any: ...
+    @property
+    def symbols(self) -> Any: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+
+
+class Piece(Protocol):
+    """What one batch of a measurement found; `counted` targets of it."""
+
+    @property
+    def counted(self) -> int: ...
+
+
+class Figures(Protocol):
+    """How well a model did on a part.
+
+    Attributes:
+        loss: nats a counted target, which validation compares.
+        headline: the task's usual figure as people read it: "accuracy 81.2 %"; empty if that is the loss.
+        criterion: what the task chooses its best weights by where it is not the loss; lower is better.
+    """
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def headline(self) -> str: ...
+    @property
+    def criterion(self) -> float: ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        ...
+
+
+class Task(ABC):
+    """One kind of sequence problem.
+
+    Attributes:
+        name: as in `recipe.task`.
+        counted: what is counted, in the plural: "symbols".
+    """
+
+    name: ClassVar[str]
+    counted: ClassVar[str]
+
+    @abstractmethod
+    def open(self, recipe: Recipe, base: Path, symbols: Any = None) -> Material:
+        """The data of a recipe, whose relative paths are relative to `base`; under given symbols, if there are any."""
+
+    @abstractmethod
+    def save_symbols(self, symbols: Any, folder: Path) -> None:
+        """Keep the symbols in a run folder."""
+
+    @abstractmethod
+    def load_symbols(self, folder: Path) -> Any:
+        """The symbols of a run folder."""
+
+    @abstractmethod
+    def shown_symbols(self, symbols: Any) -> list[tuple[str, int, str]]:
+        """Each kind of symbols: its name, how many there are, and what a table says of them after the number."""
+
+    @abstractmethod
+    def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None) -> nn.Module:
+        """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names."""
+
+    @abstractmethod
+    def batches(self, recipe: Recipe, material: Any, rank: int = 0, world: int = 1) -> Batches:
+        """What to train on; of several processes each gets its share of every batch."""
+
+    @abstractmethod
+    def pieces(self, recipe: Recipe, model: Any, part: Any, *, full: bool = False) -> Generator[Any, None, None]:
+        """Measure a part in evaluation mode, batch by batch; `full` finds everything, otherwise what validation needs.
+
+        The model is left as it was, also when the generator is closed early.
+        """
+
+    @abstractmethod
+    def figures(self, recipe: Recipe, symbols: Any, part: Any, pieces: Sequence[Any], *, full: bool = False) -> Figures:
+        """All pieces together."""
+
+    @abstractmethod
+    def baselines(self, recipe: Recipe, material: Any) -> Callable[[Any], Mapping[str, Any]]:
+        """Plain models of the training part; what they make of another part is put beside the figures, by name."""
+
+    @abstractmethod
+    def unit(self, recipe: Recipe) -> str:
+        """What a loss is shown in besides nats: "bits per character", "perplexity"; empty for nothing."""
+
+    @abstractmethod
+    def timesteps(self, recipe: Recipe, material: Any) -> int:
+        """About how many timesteps, all rows together, a batch has."""
+
+    @abstractmethod
+    def outputs(self, model: Any) -> int:
+        """How many numbers the output layer makes a timestep."""
+
+    def selects_by_loss(self) -> bool:
+        """Whether the best weights are those of the lowest validation loss, rather than of `Figures.criterion`."""
+        return True
+
+    def measure(
+        self, recipe: Recipe, symbols: Any, model: nn.Module, part: Part, *, full: bool = False,
+        progress: Measured | None = None,
+    ) -> Figures:  # fmt: skip
+        """How well a model does on a part; `progress` hears after every batch."""
+        pieces, done = [], 0
+        for piece in self.pieces(recipe, model, part, full=full):
+            pieces.append(piece)
+            done += piece.counted
+            if progress:
+                progress(done, len(part))
+        return self.figures(recipe, symbols, part, pieces, full=full)
+
+
+def parts_of(material: Material) -> dict[str, Any]:
+    """The validation and test part, by name, those that there are."""
+    found = {"validation": material.valid, "test": material.test}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    """A tensor on a device; None stays."""
+    return None if tensor is None else tensor.to(device)
