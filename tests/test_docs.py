@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import os
+import random
 import re
 import shlex
 import shutil
@@ -24,18 +25,30 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pages may begin with: book.txt, a short text, and runs/first, a small model of the built-in corpus."""
+    """What pages may begin with: book.txt, a short text; runs/first, a small model of the built-in text; films.tsv."""
     import unrolled
     from unrolled.data.builtin import builtin_text
     from unrolled.training.recipe import recipe_from_mapping
 
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "book.txt").write_text(builtin_text()[:30_000], encoding="utf-8")
+    (folder / "films.tsv").write_text(films(), encoding="utf-8")
     model = {"hidden": 48, "layers": 1, "embedding": 16}
     training = {"steps": 80, "batch": 16, "window": 40}
     recipe = recipe_from_mapping({"task": "language-model", "model": model, "training": training})
     unrolled.train(recipe, folder=folder / "runs" / "first", quiet=True)
     return folder
+
+
+def films() -> str:
+    """Labelled sentences in which one word decides."""
+    draw = random.Random(5)
+    rows = ["good\tit is a fine film", "bad\tthe plot is dull and slow", "good\ta lovely plot"]
+    words = {"good": ("fine", "lovely", "great"), "bad": ("dull", "poor", "awful")}
+    for _ in range(297):
+        label = draw.choice(("good", "bad"))
+        rows.append(f"{label}\t{draw.choice(('it', 'the plot', 'a film'))} is {draw.choice(words[label])}")
+    return "\n".join(rows) + "\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

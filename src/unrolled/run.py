@@ -44,6 +44,7 @@ class Run:
         self.model: Any = self.task.build(recipe, self.symbols, cell_of_run(folder))
         tensors, self.weights_metadata = load_weights(folder)
         check_weights(self.model, tensors, folder)
+        self.task.restore(self.model, folder)
         self.device = torch.device(device)
         self.model.to(self.device).eval()
 

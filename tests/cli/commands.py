@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 TEXT = "The cat sat on the mat. The dog sat on the log. A cat ate the rat, and the dog ate the hat.\n" * 60
+REVIEWS = "".join(
+    f"good\ta {word} film\nbad\ta {other} film\n" for word in ("fine", "lovely") for other in ("dull", "poor")
+)
+REVIEWS *= 10
+"""A table of labelled texts."""
 TINY = [
     "--set",
     "model.hidden=16",

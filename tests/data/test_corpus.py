@@ -207,7 +207,7 @@ def test_relative_paths_are_relative_to_the_base(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (DataSettings(format="table"), "data.format must be one of text, lines, not 'table'"),
+        (DataSettings(format="table"), "data.format must be one of text, lines, tsv"),
         (DataSettings(level="letter"), "data.level must be one of character, word, bpe, byte, not 'letter'"),
         (DataSettings(words="x"), "data.words must be one of punctuation, whitespace, not 'x'"),
         (DataSettings(vocabulary_size=-1), "data.vocabulary_size must be at least 0, not -1"),

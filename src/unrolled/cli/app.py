@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import cells, doctor, evaluate, next, sample, score, show, train
+from unrolled.cli import cells, doctor, evaluate, next, predict, sample, score, show, train
 from unrolled.cli.common import Common, DeviceOption, JsonOption, QuietOption, ThreadsOption, examples
 
 EXAMPLES = (
@@ -28,6 +28,7 @@ app = typer.Typer(
 for _name, _verb, _examples in (
     ("train", train.train, train.EXAMPLES),
     ("evaluate", evaluate.evaluate, evaluate.EXAMPLES),
+    ("predict", predict.predict, predict.EXAMPLES),
     ("sample", sample.sample, sample.EXAMPLES),
     ("score", score.score, score.EXAMPLES),
     ("next", next.next_symbols, next.EXAMPLES),

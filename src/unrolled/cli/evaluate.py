@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unrolled.cli.common import Common, RunFolder, path_of, say_json, verb
-from unrolled.cli.figures import COUNTING, figures_table
+from unrolled.cli.figures import COUNTING, by_class, figures_table, part_text
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
     from unrolled.data.streams import Stream
     from unrolled.tasks.language_model.run import LanguageModelRun
 
-EXAMPLES = ("unrolled evaluate runs/demo", "unrolled evaluate runs/demo README.md")
+EXAMPLES = (
+    "unrolled evaluate runs/demo",
+    "unrolled evaluate runs/demo README.md",
+    "unrolled evaluate runs/reviews --picture confusions.png",
+)
 MANY_UNKNOWN = 0.2
 """From this share of unknown symbols on, the figures say more about <unk> than about the text."""
 
@@ -23,11 +27,39 @@ def evaluate(
     common: Common,
     run: RunFolder,
     file: Annotated[
-        Path | None, typer.Argument(parser=path_of, help="A text file; without one, the run's own test part.")
+        Path | None, typer.Argument(parser=path_of, help="A file of what it learned from; otherwise its test part.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(parser=path_of, metavar="PNG", help="Classes: draw the confusion matrix there.")
     ] = None,
 ) -> None:
-    """Perplexity, bits a character and accuracy of the next symbol, beside a bigram of the same training text."""
+    """How good a run is: perplexity beside a bigram's, or accuracy, F1 and confusions of every class."""
     opened = common.load(run, "evaluate")
+    if opened.recipe.task == "language-model":
+        _language_model(common, opened, file)
+    else:
+        _labels(common, opened, file, picture)
+
+
+def _labels(common: Common, run: Any, file: Path | None, picture: Path | None) -> None:
+    part = run.part(file)
+    figures = run.task.measure(run.recipe, run.symbols, run.model, part, full=True).as_dict()
+    if picture is not None and "confusions" in figures:
+        from unrolled.tasks.classify.picture import draw_confusions
+
+        names = [row["class"] for row in figures["classes"]]
+        draw_confusions(figures["confusions"], names, picture, title=part.name)
+    if common.json:
+        say_json({"data": part.name, **figures})
+        return
+    print(f"{part.name}\n\n{part_text(run.recipe.task, figures)}")
+    if "classes" in figures or "spans" in figures:
+        print(f"\n{by_class(figures)}")
+    if picture is not None:
+        print(f"\nconfusions  {picture}")
+
+
+def _language_model(common: Common, opened: "LanguageModelRun", file: Path | None) -> None:
     stream = opened.text(file)
 
     from unrolled.tasks.language_model.evaluation import evaluate_stream

@@ -29,6 +29,76 @@ def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) 
     return table(rows, header=["", "this run", "bigram"], right="-rr") + part
 
 
+def part_text(task: str, figures: Mapping[str, Any]) -> str:
+    """The figures of a part as people read them, whatever the task."""
+    if task == "language-model":
+        return f"{figures_table(figures, figures.get('bigram'))}\n({COUNTING})"
+    return tag_text(figures) if task == "tag" else class_text(figures)
+
+
+def tag_text(figures: Mapping[str, Any]) -> str:
+    """What a tagger's figures say, with the plain baseline beside them."""
+    low, high = figures["interval"]
+    spans = figures.get("spans")
+    if spans:
+        rows = [["span F1", f"{spans['f1']:.2%}"], ["precision", f"{spans['precision']:.2%}"]]
+        rows += [["recall", f"{spans['recall']:.2%}"]]
+    else:
+        rows = [["accuracy", f"{figures['accuracy']:.2%}"]]
+    rows.append(["95 % interval", f"{low:.2%} to {high:.2%}"])
+    rows += [[name, f"{next(iter(own.values())):.2%}"] for name, own in figures.get("baselines", {}).items()]
+    parts = {"seen_words": "words that training had", "unseen_words": "words that it had not"}
+    rows += [[text, f"{figures[name]:.2%}"] for name, text in parts.items() if name in figures]
+    parts = {"seen_spans": "F1 of spans that training had", "unseen_spans": "F1 of spans that it had not"}
+    rows += [[text, f"{figures[name]['f1']:.2%}"] for name, text in parts.items() if name in figures]
+    if spans:
+        rows.append(["accuracy of labels", f"{figures['accuracy']:.2%}"])
+    rows.append(["nats a timestep", number(figures["nats_per_timestep"])])
+    return f"{figures['sequences']:,} sequences, {figures['timesteps']:,} timesteps\n{table(rows, right='-r')}"
+
+
+def class_text(figures: Mapping[str, Any]) -> str:
+    """What a classifier's or a predictor's figures say, with the plain baselines beside them."""
+    low, high = figures["interval"]
+    if "accuracy" not in figures:
+        rows = [
+            ["mean absolute error", number(figures["mean_absolute_error"])],
+            ["95 % interval", f"{number(low)} to {number(high)}"],
+            ["root mean square error", number(figures["root_mean_square_error"])],
+        ]
+        rows += [[f"always the {name}", number(own["mean_absolute_error"])] for name, own in _beside(figures, "mean")]
+        return table(rows, right="-r")
+    rows = [
+        ["accuracy", f"{figures['accuracy']:.2%}"],
+        ["95 % interval", f"{low:.2%} to {high:.2%}"],
+        *[[name, f"{own['accuracy']:.2%}"] for name, own in figures.get("baselines", {}).items()],
+        ["F1, mean of the classes", f"{figures['macro_f1']:.2%}"],
+    ]
+    if "mean_absolute_error" in figures:
+        rows.append(["mean error in stars", number(figures["mean_absolute_error"])])
+    rows += [
+        ["nats an example", number(figures["nats_per_example"])],
+        ["calibration error", f"{figures['calibration_error']:.2%}"],
+    ]
+    return f"{figures['examples']:,} examples\n{table(rows, right='-r')}"
+
+
+def _beside(figures: Mapping[str, Any], *names: str) -> list[tuple[str, Any]]:
+    return [(name, figures[name]) for name in names if name in figures]
+
+
+def by_class(figures: Mapping[str, Any]) -> str:
+    """Precision, recall and F1 of every class, or of every type of span."""
+    found = figures.get("classes") or [
+        {"class": name, **own, "count": own["gold"]} for name, own in figures["spans"]["types"].items()
+    ]
+    rows = [
+        [row["class"], *(f"{row[key]:.1%}" for key in ("precision", "recall", "f1")), f"{row['count']:,}"]
+        for row in found
+    ]
+    return table(rows, header=["class", "precision", "recall", "F1", "true"], right="-rrrr")
+
+
 def number(value: float | None) -> str:
     """A figure with the digits that matter; "-" where there is none.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrolled.cli.common import Common, RunFolder, say_json, table, verb
-from unrolled.cli.figures import COUNTING, figures_table, size
+from unrolled.cli.figures import part_text, size
 
 if TYPE_CHECKING:
     from unrolled.run import Run
@@ -25,9 +25,7 @@ def show(common: Common, run: RunFolder) -> None:
     print(table([[name, text] for name, text in paragraphs(opened, facts)]))
     for part in ("validation", "test"):
         if part in facts["metrics"]:
-            print(f"\n{part} part\n{figures_table(facts['metrics'][part], facts['metrics'][part].get('bigram'))}")
-    if facts["metrics"]:
-        print(f"({COUNTING})")
+            print(f"\n{part} part\n{part_text(facts['task'], facts['metrics'][part])}")
     print("\n" + table([[name, size(count)] for name, count in facts["files"].items()], right="-r"))
 
 
@@ -84,7 +82,7 @@ def _data(run: "Run") -> list[tuple[str, str]]:
     if not data.path:
         from unrolled.data.builtin import NAME
     text = data.path or NAME
-    kind = "every line a sequence by itself" if data.format == "lines" else "running text"
+    kind = {"lines": "every line a sequence by itself", "text": "running text"}.get(data.format, "labelled sequences")
     others = [f"{part} {path}" for part, path in (("validation", data.valid), ("test", data.test)) if path]
     return [
         ("data", ", ".join([text, *others])),
@@ -113,15 +111,18 @@ def _training(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
     settings, metrics, state = run.recipe.training, facts["metrics"], facts["state"]
     step = metrics.get("step", state.get("step", 0))
     shown = ("steps", "batch", "window", "optimiser", "learning_rate", "schedule")
+    text = run.recipe.task == "language-model"
+    shape = f"{settings.batch} × {settings.window} symbols" if text else f"{settings.batch} sequences"
     how = (
-        f"{step:,} of {settings.steps:,} steps of {settings.batch} × {settings.window} symbols, {settings.optimiser}, "
+        f"{step:,} of {settings.steps:,} steps of {shape}, {settings.optimiser}, "
         f"learning rate {settings.learning_rate:g}, {settings.schedule}{_changed(settings, shown)}"
     )
     lines = [("training", how)]
     if metrics:
         from unrolled.training.progress import duration, quantity
 
-        speed = f"{duration(metrics['seconds'])}, {quantity(metrics['symbols_per_second'])} symbols/s"
+        counted = run.task.counted
+        speed = f"{duration(metrics['seconds'])}, {quantity(metrics[f'{counted}_per_second'])} {counted}/s"
         lines.append(("training", f"best at step {metrics['best_step']:,}; {speed}"))
     else:
         lines.append(("training", f"not finished; go on with: unrolled train --resume {run.folder}"))

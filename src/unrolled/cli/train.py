@@ -10,7 +10,7 @@ import typer
 
 from unrolled.cli.common import Common, path_of, say_json, verb
 from unrolled.cli.ending import INTERRUPTED, tell
-from unrolled.cli.figures import COUNTING, figures_table
+from unrolled.cli.figures import part_text
 from unrolled.cli.keys import print_keys
 from unrolled.errors import UserError
 
@@ -23,6 +23,7 @@ EXAMPLES = (
     "unrolled train language-model --run runs/manual --set training.minutes=2",
     "unrolled train language-model --data README.md --set training.steps=50",
     "unrolled train language-model --data README.md --init runs/demo",
+    "unrolled train classify --data reviews.tsv --set training.epochs=5",
     "unrolled train --resume runs/demo",
     "unrolled train --keys",
 )
@@ -31,9 +32,7 @@ INHERITED = ("format", "level", "words", "lowercase", "unknown")
 
 Recipes = Annotated[
     str | None,
-    typer.Argument(
-        metavar="RECIPE|TASK", help="A recipe's .toml file, or a task: language-model (others join as they are built)."
-    ),
+    typer.Argument(metavar="RECIPE|TASK", help="A recipe's .toml file, or a task: language-model, classify or tag."),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key; as often as you like.")
@@ -47,8 +46,13 @@ def train(
     data: Annotated[str, typer.Option(metavar="FILE", help="The text; without it, the built-in one.")] = "",
     valid: Annotated[str, typer.Option(metavar="FILE", help="A text to validate on.")] = "",
     test: Annotated[str, typer.Option(metavar="FILE", help="A text to test on.")] = "",
-    format: Annotated[str, typer.Option(help="text (running) or lines (each by itself).", show_default=False)] = "",
+    format: Annotated[
+        str, typer.Option(help="text (running), lines (each by itself), or tsv, csv, jsonl, ...", show_default=False)
+    ] = "",
     level: Annotated[str, typer.Option(help="character, word, bpe or byte.", show_default=False)] = "",
+    text: Annotated[str, typer.Option(metavar="COL", help="The text's column: a name or a number from 1.")] = "",
+    label: Annotated[str, typer.Option(metavar="COL", help="The label's column.")] = "",
+    skip_bad_rows: Annotated[int, typer.Option(metavar="N", min=0, help="Tolerate so many bad rows.")] = 0,
     cell: Annotated[str, typer.Option(help="The recurrence: a name (`unrolled cells`) or FILE.py:name.")] = "",
     settings: Settings = None,
     run: Annotated[
@@ -72,8 +76,11 @@ def train(
     if keys:
         print_keys(common.json)
         return
-    given = [name for name, value in (("RECIPE", what), ("--format", format), ("--level", level), ("--cell", cell),
-             ("--set", settings), ("--run", run), ("--init", init)) if value]  # fmt: skip
+    words = {
+        "RECIPE": what, "--format": format, "--level": level, "--text": text, "--label": label,
+        "--skip-bad-rows": skip_bad_rows, "--cell": cell, "--set": settings, "--run": run, "--init": init,
+    }  # fmt: skip
+    given = [name for name, value in words.items() if value]
     if resume is not None:
         if given:
             raise typer.BadParameter(f"--resume goes on with a run as it is: leave out {', '.join(given)}")
@@ -81,7 +88,10 @@ def train(
         return
     if what is None:
         raise typer.BadParameter("give a recipe's .toml file, or a task such as language-model (--keys lists all keys)")
-    short = {"data.format": format, "data.level": level, "model.cell": cell}
+    short = {
+        "data.format": format, "data.level": level, "data.text": text, "data.label": label,
+        "data.skip_bad_rows": skip_bad_rows, "model.cell": cell,
+    }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in short.items() if value] + (settings or [])
     common.prepare()
     recipe, own = recipe_of(what, overrides, init)
@@ -185,17 +195,24 @@ def _conclude(common: Common, result: "Result") -> None:
 
 def conclusion(folder: Path, metrics: dict[str, Any], *, quiet: bool = False) -> str:
     """What a finished run prints."""
-    lines: list[str] = []
+    task, lines = metrics["task"], list[str]()
     for part in ("validation", "test"):
         if part in metrics:
-            lines += [f"\n{part} part", figures_table(metrics[part], metrics[part].get("bigram"))]
-    lines += [f"({COUNTING})"] if lines else ["\nno validation part, so no figures"]
+            lines += [f"\n{part} part", part_text(task, metrics[part])]
+    lines = lines or ["\nno validation part, so no figures"]
     lines += [f"\nrun folder  {folder}", f"curves      {folder / 'curves.png'}"]
-    return "\n".join(lines if quiet else [*lines, "", *suggestions(folder)])
+    return "\n".join(lines if quiet else [*lines, "", *suggestions(folder, task)])
 
 
-def suggestions(folder: Path) -> list[str]:
+def suggestions(folder: Path, task: str = "language-model") -> list[str]:
     """What to try next with a run."""
+    if task != "language-model":
+        return [
+            "try next",
+            f"  unrolled predict {folder} {json_format.dumps('a text')}",
+            f"  unrolled evaluate {folder}",
+            f"  unrolled show {folder}",
+        ]
     return [
         "try next",
         f"  unrolled sample {folder} --temperature 0.7",

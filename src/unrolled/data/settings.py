@@ -7,7 +7,11 @@ from unrolled.data.splitting import Split
 from unrolled.errors import UserError
 from unrolled.settings import limits_of, setting
 
-FORMATS = ("text", "lines")
+TEXT_FORMATS = ("text", "lines")
+LABELLED_FORMATS = ("tsv", "csv", "jsonl", "parquet", "conll", "conllu", "ts", "frames-csv", "npz", "fasta")
+PATHS = ("path", "valid", "test", "beside", "valid_beside", "test_beside")
+"""The keys that are paths."""
+FORMATS = (*TEXT_FORMATS, *LABELLED_FORMATS, "")
 LEVELS = ("character", "word", "bpe", "byte")
 WORDS = ("punctuation", "whitespace")
 SMALLEST_BPE = 256
@@ -26,7 +30,9 @@ class DataSettings:
     path: str = setting("", help="the text: plain, .gz or .xz, UTF-8; empty: the built-in corpus")
     valid: str = setting("", help="a text to validate on; then all of path is for training")
     test: str = setting("", help="a text to test on")
-    format: str = setting("text", choices=FORMATS, help="one running text, or every line a sequence by itself")
+    format: str = setting(
+        "text", choices=FORMATS, help="text, lines (each a sequence by itself), or of labelled data; empty: by its name"
+    )
     level: str = setting("character", choices=LEVELS, help="what a symbol is")
     vocabulary_size: int = setting(0, minimum=0, help="keep so many symbols, the most frequent; 0: all (BPE: 8,000)")
     min_count: int = setting(1, minimum=1, help="keep symbols that occur so often in the training part")
@@ -39,6 +45,13 @@ class DataSettings:
     unique: bool = setting(False, help="drop repeated lines before splitting")
     text: str = setting("", help="the text's column, for tasks that read tables")
     label: str = setting("", help="the label's column, for tasks that read tables")
+    scheme: str = setting(
+        "", choices=("", "IO", "IOB1", "IOB2", "BIOES"), help="tag: the scheme to learn spans in; empty: the file's own"
+    )
+    beside: str = setting("", help="a second file: the other side of parallel text, or labels of a FASTA file")
+    valid_beside: str = setting("", help="the same for valid")
+    test_beside: str = setting("", help="the same for test")
+    skip_bad_rows: int = setting(0, minimum=0, help="tolerate so many rows that cannot be read, and say which")
 
     def problems(self) -> list[str]:
         """Everything wrong with these settings, one message each, each opening with its key; empty when all is well."""
@@ -77,7 +90,7 @@ class DataSettings:
 
     def _wrong_split(self) -> list[str]:
         try:
-            Split.parse(self.split, self.format)
+            Split.parse(self.split, "text" if self.format == "text" else "lines")
         except UserError as error:
             return [str(error)]
         return []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 
 from unrolled.cells import Cell, cell_named
 from unrolled.cells.rnn import rnn
+from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import SPECIALS, UNK, Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text
+from unrolled.models.encoder import InputKind
 from unrolled.models.language_model import LanguageModel
-from unrolled.models.settings import ModelSettings
+from unrolled.models.settings import NO_CELL, ModelSettings
 from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
 
 CELL = "cell.json"
@@ -34,24 +36,54 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
     Raises:
         UserError: settings that do not go together, or a cell that no run folder can keep.
     """
-    spellings = None
-    if settings.characters:
-        spellings = torch.from_numpy(_spellings(vocabulary)).long()
+    spellings = torch.from_numpy(_spellings(vocabulary)).long() if settings.characters else None
+    alphabet = vocabulary.spelling_size if settings.characters else 0
+
+    def make() -> LanguageModel:
+        recurrence = cell or _named_cell(settings)
+        return LanguageModel(settings, len(vocabulary), recurrence, spellings=spellings, alphabet=alphabet)
+
+    return built(make, cell, lambda model: model.features(torch.zeros(1, 1, dtype=torch.long)))
+
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+def built(make: Callable[[], Model], cell: Cell | None, attempt: Callable[[Model], object]) -> Model:
+    """A model that works: made, and tried once on something small.
+
+    Args:
+        cell: the user's own cell, which has to fit into a run folder.
+        attempt: calls the model, so that an engine that refuses it says so now.
+
+    Raises:
+        UserError: settings that do not go together, or a cell that no run folder can keep.
+    """
     try:
-        model = LanguageModel(
-            settings,
-            len(vocabulary),
-            cell or _named_cell(settings),
-            spellings=spellings,
-            alphabet=vocabulary.spelling_size if settings.characters else 0,
-        )
+        model = make()
         if cell is not None:
             written_cell(cell)  # before training, not after it
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model.features(torch.zeros(1, 1, dtype=torch.long))  # an engine that refuses this model says so here
+            attempt(model)
     except (ValueError, TraceError) as error:
         raise UserError(f"the model cannot be built: {error}") from error
     return model
+
+
+def settings_cell(settings: ModelSettings, cell: Cell | None) -> Cell | None:
+    """The recurrence of some settings: the user's own, one of the package's, or None for none."""
+    if cell is not None:
+        return cell
+    return None if settings.cell == NO_CELL else _named_cell(settings)
+
+
+def input_kind(settings: ModelSettings, inputs: Vocabulary | FrameScale) -> InputKind:
+    """What an encoder reads."""
+    if isinstance(inputs, FrameScale):
+        if settings.characters:
+            raise UserError("model.characters spells words, and the data are frames; set it to 0")
+        return InputKind(frame=len(inputs.mean))
+    return InputKind(len(inputs), alphabet=inputs.spelling_size if settings.characters else 0)
 
 
 def _spellings(vocabulary: Vocabulary) -> NDArray[np.int32]:

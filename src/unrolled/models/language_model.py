@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from unrolled.cells import Cell
 from unrolled.errors import UserError
+from unrolled.models.encoder import head_of, recurrent_of
 from unrolled.models.settings import ModelSettings
-from unrolled.nn import AdaptiveSoftmax, FeedForward, Recurrent, Softmax, SymbolInput, WordCharacterInput
+from unrolled.nn import AdaptiveSoftmax, Softmax, SymbolInput, WordCharacterInput
 from unrolled.nn.recurrent import State
 
 
@@ -61,15 +62,8 @@ class LanguageModel(nn.Module):
         )
         self.register_buffer("spellings", spellings if settings.characters else None, persistent=False)
         self.input = WordCharacterInput(words, alphabet, settings.characters) if settings.characters else words
-        self.recurrent = Recurrent(
-            cell, self.input.output_size, settings.hidden, settings.layers,
-            dropout=settings.dropout, engine=settings.engine, initial_state=settings.initial_state,
-            input_dropout=settings.input_dropout, recurrent_dropout=settings.recurrent_dropout,
-            weight_drop=settings.weight_drop, zoneout=settings.zoneout, initialiser=settings.initialiser,
-            forget_bias=settings.forget_bias, residual=settings.residual,
-        )  # fmt: skip
-        sizes = [settings.head_size or settings.hidden] * settings.head_layers
-        self.head = FeedForward(settings.hidden, sizes, dropout=settings.dropout)
+        self.recurrent = recurrent_of(settings, self.input.output_size, cell)
+        self.head = head_of(settings, settings.hidden)
         self._add_output(settings, words)
 
     def _add_output(self, settings: ModelSettings, words: SymbolInput) -> None:

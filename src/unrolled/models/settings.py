@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from unrolled.settings import setting
 
+NO_CELL = "none"
+"""In the place of a cell's name: every timestep by itself."""
+
 CELL_NAMES = ("rnn", "gru-simplified", "gru", "gru-torch", "lstm", "lstm-peephole", "lstm-peephole-previous")
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "softplus", "exp")
@@ -45,6 +48,19 @@ class ModelSettings:
     cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")
     characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
     nonlinearity: str = setting("tanh", choices=NONLINEARITIES, help="the activation of cell rnn")
+    predicts: str = setting(
+        "class",
+        choices=("class", "stars", "number"),
+        help="classify: a class, stars (classes in an order), or a number",
+    )
+    pooling: str = setting(
+        "last", choices=("last", "mean", "max", "attention"), help="classify: how a sequence becomes one vector"
+    )
+    class_weights: str = setting(
+        "none", choices=("none", "balanced"), help="classify: balanced, mistakes in rare classes cost more"
+    )
+    crf: bool = setting(True, help="tag: neighbouring labels are scored together (linear-chain CRF), not each alone")
+    label_smoothing: float = setting(0.0, minimum=0, below=1, help="share of the probability kept for other labels")
     engine: str = setting(
         "auto", choices=("auto", "compiled", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
     )

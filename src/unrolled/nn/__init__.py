@@ -6,8 +6,9 @@ words with their characters), feed-forward layers on every timestep, and output 
 
 from unrolled.nn.convert import convert
 from unrolled.nn.feedforward import FeedForward
-from unrolled.nn.inputs import SymbolInput, WordCharacterInput
+from unrolled.nn.inputs import FrameInput, SymbolInput, WordCharacterInput
 from unrolled.nn.outputs import AdaptiveSoftmax, Softmax
+from unrolled.nn.pooling import Pooling
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.seen import Seen
 from unrolled.nn.torch_layers import GRU, LSTM, RNN
@@ -20,6 +21,8 @@ __all__ = [
     "AdaptiveSoftmax",
     "Engine",
     "FeedForward",
+    "FrameInput",
+    "Pooling",
     "Recurrent",
     "Seen",
     "Softmax",

@@ -1,4 +1,5 @@
 """Symbols become vectors: one-hot, an embedding, or a word's embedding joined with an encoding of its characters.
+Frames, which are vectors already, may be mapped to others.
 
 <pad> and <bos> enter as the zero vector: x⟨1⟩ = 0, as the course notes start a sequence.
 """
@@ -80,3 +81,26 @@ class WordCharacterInput(nn.Module):
         encoded = encoded * ((symbols != PAD) & (symbols != BOS)).unsqueeze(-1)
         encoded = functional.dropout(encoded, self.words.dropout, self.training)
         return torch.cat([self.words(symbols), encoded], -1)
+
+
+class FrameInput(nn.Module):
+    """Frames (real vectors, one a timestep) to the input of a recurrent layer: as they are, or tanh(W x + b).
+
+    Args:
+        frame: numbers a frame, D.
+        size: numbers a timestep that come out; 0 leaves frames as they are.
+        dropout: on what comes out.
+
+    Shapes: (T, B, D) to (T, B, output_size).
+    """
+
+    def __init__(self, frame: int, size: int = 0, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.output_size = size or frame
+        self.linear = nn.Linear(frame, size) if size else None
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map every frame."""
+        vectors = frames if self.linear is None else self.linear(frames).tanh()
+        return functional.dropout(vectors, self.dropout, self.training)

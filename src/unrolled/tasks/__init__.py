@@ -6,7 +6,7 @@ import importlib
 
 from unrolled.tasks.task import Task
 
-FOLDERS = {"language-model": "language_model"}
+FOLDERS = {"language-model": "language_model", "classify": "classify", "tag": "tag"}
 """The folder of every task that can be trained."""
 
 

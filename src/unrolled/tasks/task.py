@@ -174,6 +174,14 @@ class Task(ABC):
     def outputs(self, model: Any) -> int:
         """How many numbers the output layer makes a timestep."""
 
+    def conclude(self, recipe: Recipe, model: Any, material: Any, folder: Path) -> None:
+        """What is left to do with the best weights, before they are measured; kept in the run folder."""
+        return
+
+    def restore(self, model: Any, folder: Path) -> None:
+        """Put back into a model whose weights are loaded what `conclude` kept."""
+        return
+
     def selects_by_loss(self) -> bool:
         """Whether the best weights are those of the lowest validation loss, rather than of `Figures.criterion`."""
         return True

@@ -7,14 +7,37 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unrolled.data.settings import DataSettings
+from unrolled.data.settings import PATHS, DataSettings
 from unrolled.errors import UserError
-from unrolled.models.settings import CELL_NAMES, ModelSettings
+from unrolled.models.settings import CELL_NAMES, NO_CELL, ModelSettings
 from unrolled.training.recipe_reading import Reading, line_numbers, nearest
 from unrolled.training.settings import BUDGETS, DEFAULT_EPOCHS, TrainingSettings
 
 TASKS = ("language-model", "generate", "classify", "tag", "translate")
-AVAILABLE_TASKS = ("language-model",)
+AVAILABLE_TASKS = ("language-model", "classify", "tag")
+
+DEFAULTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "language-model": {},
+    "classify": {
+        "data": {"format": "", "level": "word", "min_count": 2},
+        "model": {"hidden": 128, "layers": 1, "bidirectional": True, "dropout": 0.3, "embedding_dropout": 0.3},
+        "training": {"batch": 32, "learning_rate": 1e-3, "validate_every": 0},
+    },
+    "tag": {
+        "data": {"format": "", "level": "word", "min_count": 2},
+        "model": {
+            "hidden": 200,
+            "layers": 1,
+            "bidirectional": True,
+            "embedding": 100,
+            "characters": 50,
+            "dropout": 0.4,
+            "embedding_dropout": 0.4,
+        },
+        "training": {"batch": 32, "learning_rate": 2e-3, "validate_every": 0},
+    },
+}
+"""What a task's recipe says where it says nothing: keys whose default for language models would be none for it."""
 
 Overrides = Mapping[str, object] | Sequence[str]
 
@@ -45,8 +68,8 @@ class Recipe:
             path = os.path.expanduser(path)
             return os.path.relpath(old / path, new) if path and not os.path.isabs(path) else path
 
-        data = replace(self.data, path=moved(self.data.path), valid=moved(self.data.valid), test=moved(self.data.test))
-        return replace(self, data=data)
+        paths: dict[str, Any] = {name: moved(getattr(self.data, name)) for name in PATHS}
+        return replace(self, data=replace(self.data, **paths))
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Overrides = (), *, own_cell: bool = False) -> Recipe:
@@ -110,7 +133,7 @@ def _read(path: Path) -> str:
 def _build(
     reading: Reading, mapping: Mapping[str, object], overrides: Mapping[str, object], *, own_cell: bool
 ) -> Recipe:
-    merged = reading.merge(_without_replaced_budget(mapping, overrides), overrides)
+    merged = reading.merge(_without_replaced_budget(_with_defaults(mapping, overrides), overrides), overrides)
     if "task" not in merged:
         reading.complain("task", f"task is missing; say which, as in task = {TASKS[0]!r}")
     values = reading.top_level(merged)
@@ -123,6 +146,18 @@ def _build(
     if not any(getattr(recipe.training, name) for name in BUDGETS):
         recipe = replace(recipe, training=replace(recipe.training, epochs=DEFAULT_EPOCHS))
     return recipe
+
+
+def _with_defaults(mapping: Mapping[str, object], overrides: Mapping[str, object]) -> Mapping[str, object]:
+    """The recipe's keys over those that its task has by default."""
+    task = overrides.get("task", mapping.get("task"))
+    defaults = DEFAULTS.get(task, {}) if isinstance(task, str) else {}
+    sections = {
+        name: {**keys, **given}
+        for name, keys in defaults.items()
+        if isinstance(given := mapping.get(name, {}), Mapping)
+    }
+    return {**mapping, **sections}
 
 
 def _without_replaced_budget(mapping: Mapping[str, object], overrides: Mapping[str, object]) -> Mapping[str, object]:
@@ -164,6 +199,8 @@ def _check_task(reading: Reading, recipe: Recipe) -> None:
 
 def _check_cell(reading: Reading, recipe: Recipe, *, own_cell: bool) -> None:
     cell = recipe.model.cell
+    if cell == NO_CELL and recipe.task in ("classify", "tag"):
+        return
     if cell in CELL_NAMES or (own_cell and ":" in cell):
         return
     if ":" in cell:

@@ -285,6 +285,7 @@ def _finish(trainer: Trainer, complete: bool) -> Result:
 def _metrics(trainer: Trainer) -> dict[str, Any]:
     task, recipe, model, material, at = trainer.task, trainer.recipe, trainer.model, trainer.material, trainer.at
     check_weights(model, load_weights(trainer.folder)[0], trainer.folder)
+    task.conclude(recipe, model, material, trainer.folder)
     figures: dict[str, Any] = {
         "task": recipe.task,
         "step": at.step,

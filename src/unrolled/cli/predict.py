@@ -1,0 +1,129 @@
+"""`unrolled predict`: what a run makes of texts, of the rows of a file, or of what comes on standard input."""
+
+import csv
+import io
+import json as json_format
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.common import Common, RunFolder, bar, table, verb
+from unrolled.cli.score import lines_of
+from unrolled.errors import UserError
+
+EXAMPLES = (
+    "unrolled predict runs/reviews 'a lovely film'",
+    "unrolled predict runs/reviews reviews.tsv --output tsv",
+    "echo 'a dull film' | unrolled predict runs/reviews - --json",
+)
+SHOWN = 5
+"""Of more classes than that, a single text's table shows the most probable ones."""
+
+
+class Output(StrEnum):
+    """How predictions are written."""
+
+    auto = "auto"
+    pretty = "pretty"
+    tsv = "tsv"
+    jsonl = "jsonl"
+
+
+@verb
+def predict(
+    common: Common,
+    run: RunFolder,
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT...|FILE|-]", help="Texts in quotes, a file, or - for lines.")
+    ] = None,
+    output: Annotated[Output, typer.Option(help="auto: pretty on a terminal, otherwise tsv.")] = Output.auto,
+) -> None:
+    """Labels with their probabilities. A file is read as training data are, its labels aside; .txt is a text a line."""
+    opened = common.load(run, "predict")
+    found = predictions(opened, what or [])
+    if common.json or output is Output.jsonl:
+        for one in found:
+            print(json_format.dumps(as_dict(one), ensure_ascii=False))
+    elif output is Output.pretty or (output is Output.auto and sys.stdout.isatty()):
+        print(pretty(found))
+    else:
+        print(as_tsv(found), end="")
+
+
+def predictions(run: Any, what: list[str]) -> list[Any]:
+    """What the run makes of texts, of a file, or of standard input."""
+    if len(what) == 1 and what[0] != "-" and Path(what[0]).is_file():
+        path = Path(what[0])
+        if path.suffix == ".txt":
+            return list(_all(run, lines_of(path.read_bytes(), str(path))))
+        return list(run.predict_file(path))
+    piped = not what and not sys.stdin.isatty()
+    texts = [text for text in what if text != "-"]
+    if "-" in what or piped:
+        texts += lines_of(sys.stdin.buffer.read(), "standard input")
+    if not texts:
+        raise UserError("there is nothing to predict: give texts in quotes, a file, or lines on standard input")
+    return list(_all(run, texts))
+
+
+def _all(run: Any, texts: list[str]) -> list[Any]:
+    found: list[Any] = run.predict_all(texts) if run.recipe.task == "tag" else run.predict(texts)
+    return found
+
+
+def as_dict(one: Any) -> dict[str, Any]:
+    """One prediction for machines."""
+    if hasattr(one, "labels"):
+        tokens = {"tokens": list(one.x)} if isinstance(one.x, tuple) else {}
+        spans = [vars(span) for span in one.spans]
+        return {
+            **tokens,
+            "labels": one.labels,
+            "probabilities": one.probabilities,
+            **({"spans": spans} if spans else {}),
+        }
+    text = {"text": one.x} if isinstance(one.x, str) else {}
+    value = {} if one.value is None else {"value": one.value}
+    return {**text, "label": one.label, "probability": one.probability, "probabilities": one.probabilities, **value}
+
+
+def as_tsv(found: list[Any]) -> str:
+    """label TAB probability TAB text, a prediction a line; the text's own TABs and line ends become blanks. Of a tagger
+    token TAB label TAB probability, and an empty line after every sentence: CoNLL, which training reads."""
+    rows = io.StringIO()
+    writer = csv.writer(rows, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+    for one in found:
+        if hasattr(one, "labels"):
+            names = one.x if isinstance(one.x, tuple) else range(1, len(one.labels) + 1)
+            writer.writerows([*zip(names, one.labels, [f"{p:.4f}" for p in one.probabilities], strict=True), []])
+            continue
+        text = " ".join(one.x.split()) if isinstance(one.x, str) else ""
+        writer.writerow([one.label, f"{one.probability:.4f}", text])
+    return rows.getvalue()
+
+
+def pretty(found: list[Any]) -> str:
+    """One text with all its classes, or a table of many; of a tagger every sentence with its labels beneath."""
+    if found and hasattr(found[0], "labels"):
+        return "\n\n".join(map(_sentence, found))
+    if len(found) == 1 and found[0].probabilities:
+        pairs = list(found[0].probabilities.items())
+        rows = [[name, f"{share:.1%}", bar(share)] for name, share in pairs[:SHOWN]]
+        return table(rows, right="-r-")
+    rows = [[one.label, f"{one.probability:.1%}", one.x if isinstance(one.x, str) else ""] for one in found]
+    return table(rows, header=["label", "probability", "text"], right="-r-")
+
+
+def _sentence(one: Any) -> str:
+    """The spans of a sentence, or its tokens above their labels."""
+    if not isinstance(one.x, tuple):
+        return " ".join(one.labels)
+    if one.spans or all(label == "O" for label in one.labels):
+        rows = [[span.type, f"{span.probability:.1%}", span.text] for span in one.spans]
+        return " ".join(one.x) + "\n" + (table(rows, right="-r-") if rows else "(nothing found)")
+    widths = [max(len(word), len(label)) for word, label in zip(one.x, one.labels, strict=True)]
+    pairs = [zip(parts, widths, strict=True) for parts in (one.x, one.labels)]
+    return "\n".join("  ".join(part.ljust(width) for part, width in pair).rstrip() for pair in pairs)

@@ -1,0 +1,137 @@
+"""A classifier that is trained, to be used: predict texts or frames, evaluate on labelled ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unrolled.data.examples import Part, part_of, read_file
+from unrolled.data.labelled import Example
+from unrolled.errors import UserError
+from unrolled.models.classifier import Classifier
+from unrolled.run import Run
+from unrolled.tasks.classify.figures import ClassFigures
+from unrolled.tasks.classify.task import ClassSymbols, part_for
+from unrolled.tasks.task import parts_of
+
+Sequence_ = str | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """What a classifier makes of one sequence.
+
+    Attributes:
+        x: the sequence.
+        label: the most probable class; of a predictor of numbers the number, as text.
+        probabilities: of all classes, the most probable first; empty for numbers.
+        value: the number; of stars the mean under the probabilities; None for classes.
+    """
+
+    x: Any
+    label: str
+    probabilities: dict[str, float]
+    value: float | None
+
+    @property
+    def probability(self) -> float:
+        """That of the label; 1 for numbers."""
+        return self.probabilities.get(self.label, 1.0)
+
+
+class ClassifyRun(Run):
+    """A run of the task classify.
+
+    run = unrolled.load("runs/polarity")
+    run.predict("a gorgeous , witty , seductive movie .").label
+    run.predict(["one text", "another"])
+    """
+
+    verbs = ("predict", "evaluate")
+    model: Classifier
+    symbols: ClassSymbols
+
+    @overload
+    def predict(self, x: Sequence_, /) -> ClassPrediction: ...  # type: ignore[overload-overlap]  # a str is one text
+    @overload
+    def predict(self, x: Iterable[Sequence_], /) -> list[ClassPrediction]: ...
+    def predict(self, x: Sequence_ | Iterable[Sequence_], /) -> ClassPrediction | list[ClassPrediction]:
+        """The class of a text or of frames (T, D), or a list of them, read in batches of similar length.
+
+        Raises:
+            UserError: an empty text, frames of another width, or text where frames are read.
+        """
+        if isinstance(x, str | np.ndarray):
+            return self._predicted([Example(x, None, 1)], "the sequence given")[0]
+        return self._predicted([Example(one, None, line) for line, one in enumerate(x, start=1)], "the sequences given")
+
+    def predict_file(self, path: str | Path) -> list[ClassPrediction]:
+        """The same for the sequences of a file, with labels or without: any format that training reads."""
+        read = read_file(self.recipe.data, "classify", Path(path), "", Path(), labelled=False)
+        return self._predicted(read.examples, read.name)
+
+    def _predicted(self, examples: Sequence[Example], name: str) -> list[ClassPrediction]:
+        for example in examples:
+            if isinstance(example.x, str) and not example.x.strip():
+                raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to predict from")
+        spell = self.recipe.model.characters > 0
+        part = part_of(name, examples, self.symbols.inputs, lambda example: 0, spell=spell)
+        if not examples:
+            return []
+        scores = np.zeros((len(examples), max(1, self.model.classes)))
+        for numbers, found in self._scores(part):
+            scores[numbers] = found
+        return [self._prediction(example, row) for example, row in zip(examples, scores, strict=True)]
+
+    @torch.no_grad()
+    def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        for batch in part.whole():
+            here = batch.to(self.device)
+            scores = self.model.scores(here.inputs, here.lengths, here.spellings)
+            found = self.model.log_probabilities(scores).exp() if self.model.classes else scores
+            yield batch.numbers, found.double().cpu().numpy()
+
+    def _prediction(self, example: Example, row: NDArray[np.float64]) -> ClassPrediction:
+        labels = self.symbols.labels
+        if labels.kind == "number":
+            value = float(row[0] * labels.deviation + labels.mean)
+            return ClassPrediction(example.x, f"{value:.6g}", {}, value)
+        order = np.argsort(-row, kind="stable")
+        probabilities = {labels.names[place]: float(row[place]) for place in order}
+        stars = labels.kind == "stars"
+        mean = math.fsum(p * v for p, v in zip(row, labels.values, strict=True)) if stars else None
+        return ClassPrediction(example.x, labels.names[int(order[0])], probabilities, mean)
+
+    def part(self, path: str | Path | None = None) -> Part[Any]:
+        """A labelled file as examples; without one the run's own test part, or its validation part.
+
+        Raises:
+            UserError: the file cannot be read, or there is no such part.
+        """
+        if path is not None:
+            read = read_file(self.recipe.data, "classify", Path(path), "", Path())
+            return part_for(self.recipe, self.symbols, read.name, read.examples)
+        try:
+            parts = parts_of(self.material)
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        if not parts:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        own: Part[Any] = parts["test" if "test" in parts else "validation"]
+        return own
+
+    def evaluate(self, path: str | Path | None = None) -> ClassFigures:
+        """Accuracy, F1, confusions and calibration on what `part` gives."""
+        found = self.task.measure(self.recipe, self.symbols, self.model, self.part(path), full=True)
+        assert isinstance(found, ClassFigures)
+        return found
+
+
+RUN = ClassifyRun

@@ -1,0 +1,254 @@
+"""Classification: one label a sequence. The best weights are those of the highest validation accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from unrolled.cells import Cell
+from unrolled.data.batches import MixedBatches
+from unrolled.data.examples import (
+    ExampleBatch,
+    FrameScale,
+    Inputs,
+    Part,
+    inputs_of,
+    load_inputs,
+    padding_text,
+    part_of,
+    read_files,
+    save_inputs,
+)
+from unrolled.data.labelled import Example
+from unrolled.data.labels import Labels
+from unrolled.errors import UserError
+from unrolled.files import atomic_write_text, read_json
+from unrolled.models.build import built, input_kind, settings_cell
+from unrolled.models.classifier import Classifier, balanced
+from unrolled.models.naive_bayes import NaiveBayes
+from unrolled.tasks.classify.figures import ClassFigures, Piece
+from unrolled.tasks.task import Task
+
+if TYPE_CHECKING:
+    from unrolled.training.recipe import Recipe
+
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True)
+class ClassSymbols:
+    """What sequences and labels become numbers by."""
+
+    inputs: Inputs
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class ClassMaterial:
+    """See `Material`."""
+
+    train: Part[Any]
+    valid: Part[Any] | None
+    test: Part[Any] | None
+    symbols: ClassSymbols
+    fingerprint: str
+    description: str
+
+
+class ClassifyTask(Task):
+    """P(y | x⟨1⟩, ..., x⟨T⟩)."""
+
+    name = "classify"
+    counted = "examples"
+
+    def open(self, recipe: Recipe, base: Path, symbols: ClassSymbols | None = None) -> ClassMaterial:
+        """See `Task`."""
+        files = read_files(recipe.data, "classify", base)
+        train = files.parts[0]
+        if train is None:
+            raise UserError("data.split leaves nothing for training")
+        name, examples = train
+        if symbols is None:
+            labels = Labels.of(recipe.model.predicts, [str(example.y) for example in examples], name)
+            symbols = ClassSymbols(inputs_of(recipe.data, examples), labels)
+        parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
+        lines = [*files.lines, *remarks(recipe, symbols, parts[0])]
+        return ClassMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))  # type: ignore[arg-type]
+
+    def save_symbols(self, symbols: ClassSymbols, folder: Path) -> None:
+        """See `Task`."""
+        save_inputs(symbols.inputs, folder)
+        symbols.labels.save(folder)
+
+    def load_symbols(self, folder: Path) -> ClassSymbols:
+        """See `Task`."""
+        return ClassSymbols(load_inputs(folder), Labels.load(folder))
+
+    def shown_symbols(self, symbols: ClassSymbols) -> list[tuple[str, int, str]]:
+        """See `Task`."""
+        return [shown_inputs(symbols.inputs), shown_labels(symbols.labels)]
+
+    def build(self, recipe: Recipe, symbols: ClassSymbols, cell: Cell | None = None) -> Classifier:
+        """See `Task`."""
+        labels = symbols.labels
+        weights = balanced(torch.tensor(labels.counts)) if recipe.model.class_weights == "balanced" else None
+        kind = input_kind(recipe.model, symbols.inputs)
+
+        def make() -> Classifier:
+            recurrence = settings_cell(recipe.model, cell)
+            return Classifier(recipe.model, kind, len(labels.names), recurrence, weights=weights)
+
+        return built(make, cell, lambda model: model.scores(*kind.example()))
+
+    def batches(
+        self, recipe: Recipe, material: ClassMaterial, rank: int = 0, world: int = 1
+    ) -> MixedBatches[ExampleBatch]:
+        """See `Task`."""
+        settings = recipe.training
+        return material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
+
+    def pieces(
+        self, recipe: Recipe, model: Classifier, part: Part[Any], *, full: bool = False
+    ) -> Generator[Piece, None, None]:
+        """See `Task`."""
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        try:
+            for batch in part.whole():
+                here = batch.to(device)
+                with torch.no_grad():
+                    scores = model.scores(here.inputs, here.lengths, here.spellings)
+                    nats = float(model.loss(scores, here.targets))
+                    found = scores if not model.classes else model.log_probabilities(scores)
+                yield Piece(nats, batch.numbers, batch.targets.numpy(), found.double().cpu().numpy())
+        finally:
+            model.train(was_training)
+
+    def figures(
+        self, recipe: Recipe, symbols: ClassSymbols, part: Part[Any], pieces: Sequence[Piece], *, full: bool = False
+    ) -> ClassFigures:
+        """See `Task`."""
+        order = np.argsort(np.concatenate([piece.numbers for piece in pieces]))
+        truth = np.concatenate([piece.targets for piece in pieces])[order]
+        if symbols.labels.kind == "number":
+            truth = truth * symbols.labels.deviation + symbols.labels.mean
+        scores = np.concatenate([piece.scores for piece in pieces])[order]
+        return ClassFigures(symbols.labels, sum(piece.nats for piece in pieces), truth, scores)
+
+    def baselines(self, recipe: Recipe, material: ClassMaterial) -> Callable[[Part[Any]], Mapping[str, Any]]:
+        """See `Task`: the most frequent class, and naive Bayes over n-grams; of numbers the mean."""
+        labels, train = material.symbols.labels, material.train
+        if labels.kind == "number":
+            return lambda part: {"mean": {"mean_absolute_error": float(np.abs(part.targets).mean() * labels.deviation)}}
+        most = int(np.argmax(labels.counts))
+        bayes: NaiveBayes | None = None
+        if not isinstance(material.symbols.inputs, FrameScale):
+            order = 2 if recipe.data.level == "word" else 3
+            bayes = NaiveBayes(order).fit((row.tolist() for row in train.inputs), train.targets)
+
+        def beside(part: Part[Any]) -> Mapping[str, Any]:
+            truth = np.array(part.targets)
+            found = {"majority": {"accuracy": float((truth == most).mean())}}
+            if bayes is not None:
+                guesses = np.array([bayes.predict(row.tolist()) for row in part.inputs])
+                found[f"naive Bayes, 1- to {bayes.order}-grams"] = {"accuracy": float((guesses == truth).mean())}
+            return {"baselines": found}
+
+        return beside
+
+    def conclude(self, recipe: Recipe, model: Classifier, material: ClassMaterial, folder: Path) -> None:
+        """Find the temperature that makes the probabilities of the validation part most likely (Guo et al. 2017)."""
+        if material.valid is None or not model.classes:
+            return
+        pieces = list(self.pieces(recipe, model, material.valid))
+        scores = torch.from_numpy(np.concatenate([piece.scores for piece in pieces]))
+        targets = torch.from_numpy(np.concatenate([piece.targets for piece in pieces]))
+        model.temperature = fitted_temperature(scores, targets)
+        atomic_write_text(folder / CALIBRATION, json.dumps({"temperature": model.temperature}) + "\n")
+
+    def restore(self, model: Classifier, folder: Path) -> None:
+        """Put back what `conclude` found."""
+        if (folder / CALIBRATION).exists():
+            written = read_json(folder / CALIBRATION).get("temperature")
+            if not isinstance(written, int | float) or not 0 < written < 1e6:
+                raise UserError(f'{folder / CALIBRATION} is not whole: "temperature" must be a positive number')
+            model.temperature = float(written)
+
+    def unit(self, recipe: Recipe) -> str:
+        """See `Task`."""
+        return ""
+
+    def timesteps(self, recipe: Recipe, material: ClassMaterial) -> int:
+        """See `Task`."""
+        return int(material.train.lengths.mean() * min(recipe.training.batch, len(material.train)))
+
+    def outputs(self, model: Classifier) -> int:
+        """See `Task`."""
+        return max(1, model.classes)
+
+    def selects_by_loss(self) -> bool:
+        """See `Task`: networks that are sure of themselves may lose likelihood while they still gain accuracy."""
+        return False
+
+
+def part_for(recipe: Recipe, symbols: ClassSymbols, name: str, examples: Sequence[Example]) -> Part[Any]:
+    """Examples as numbers.
+
+    Raises:
+        UserError: a label is missing, or none of the training part's.
+    """
+
+    def target(example: Example) -> int | float:
+        return symbols.labels.target(str(example.y), f"{name}, line {example.line}")
+
+    return part_of(name, examples, symbols.inputs, target, spell=recipe.model.characters > 0)
+
+
+def fitted_temperature(scores: torch.Tensor, targets: torch.Tensor) -> float:
+    """The t > 0 that minimises the cross entropy of scores / t."""
+    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_t], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = torch.nn.functional.cross_entropy(scores / log_t.exp(), targets)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return float(log_t.detach().clamp(-3, 3).exp())
+
+
+def remarks(recipe: Recipe, symbols: ClassSymbols, train: Part[Any] | None) -> list[str]:
+    """What else is worth saying of the data."""
+    found = []
+    if rare := symbols.labels.rare():
+        found.append(f"warning: one training example only: {', '.join(rare[:10])}{', ...' * (len(rare) > 10)}")
+    if train is not None:
+        found.append(padding_text(train, recipe.training.batch, recipe.training.seed))
+    return found
+
+
+def shown_inputs(inputs: Inputs) -> tuple[str, int, str]:
+    """The vocabulary or the frames, for a table."""
+    if isinstance(inputs, FrameScale):
+        return "frames", len(inputs.mean), "numbers a timestep, standardised on the training part"
+    shown = [inputs.symbol(id) for id in range(4, min(len(inputs), 24))]
+    return "vocabulary", len(inputs), f"most frequent first: {' '.join(shown)}{' ...' * (len(inputs) > 24)}"
+
+
+def shown_labels(labels: Labels) -> tuple[str, int, str]:
+    """The classes, for a table."""
+    if labels.kind == "number":
+        return "number", 1, f"mean {labels.mean:.3g}, deviation {labels.deviation:.3g}"
+    pairs = [f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts, strict=True)]
+    return "classes", len(pairs), ", ".join(pairs[:20]) + ", ..." * (len(pairs) > 20)
+
+
+TASK = ClassifyTask()

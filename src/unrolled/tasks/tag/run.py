@@ -1,0 +1,164 @@
+"""A tagger that is trained, to be used: label texts, tokens or frames, evaluate on labelled sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unrolled.data.examples import Part, part_of, read_file
+from unrolled.data.labelled import Example
+from unrolled.data.surfaces import split_words
+from unrolled.data.tag_schemes import spans_of
+from unrolled.errors import UserError
+from unrolled.models.tagger import Tagger
+from unrolled.run import Run
+from unrolled.tasks.tag.figures import TagFigures, whole_spans
+from unrolled.tasks.tag.task import TagSymbols, part_for
+from unrolled.tasks.task import parts_of
+
+Steps = Sequence[str] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FoundSpan:
+    """A span that was found: its text, its type, its tokens first to last (exclusive), and how probable its labels are
+    together, as the least probable of them."""
+
+    text: str
+    type: str
+    first: int
+    last: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class TagPrediction:
+    """What a tagger makes of one sequence.
+
+    Attributes:
+        x: the tokens, or the frames.
+        labels: one a step, as the training files write them.
+        probabilities: that of each label at its step.
+        spans: where labels are spans, those.
+    """
+
+    x: Any
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    spans: tuple[FoundSpan, ...]
+
+
+class TagRun(Run):
+    """A run of the task tag.
+
+    run = unrolled.load("runs/ewt")
+    run.predict("He said , Teddy Roosevelt was a great president").labels
+    run.predict([["one", "sentence"], ["another", "one"]])
+    """
+
+    verbs = ("predict", "evaluate")
+    model: Tagger
+    symbols: TagSymbols
+
+    def predict(self, x: str | Steps | Iterable[str | Steps], /) -> Any:
+        """The labels of a text, of its tokens (a list of words), or of frames (T, D); or of a list of them.
+
+        A text is cut into words, and punctuation into tokens of its own; of frames a list holds arrays.
+
+        Returns:
+            A `TagPrediction`, or a list of them where a list of texts, of token lists or of frames was given.
+
+        Raises:
+            UserError: an empty text, frames of another width, or text where frames are read.
+        """
+        if isinstance(x, str | np.ndarray):
+            return self._predicted([self._example(x, 1)], "the sequence given")[0]
+        given = list(x)
+        if given and all(isinstance(one, str) and " " not in one for one in given) and isinstance(x, list | tuple):
+            return self._predicted([self._example(tuple(given), 1)], "the tokens given")[0]
+        return self.predict_all(given)
+
+    def predict_all(self, sequences: Iterable[Any]) -> list[TagPrediction]:
+        """The labels of several texts, token lists or frames."""
+        return self._predicted(
+            [self._example(one, n) for n, one in enumerate(sequences, start=1)], "the sequences given"
+        )
+
+    def predict_file(self, path: str | Path) -> list[TagPrediction]:
+        """The same for the sentences of a file, with labels or without: any format that training reads."""
+        read = read_file(self.recipe.data, "tag", Path(path), "", Path(), labelled=False)
+        return self._predicted(read.examples, read.name)
+
+    def _example(self, x: Any, line: int) -> Example:
+        if isinstance(x, str):
+            tokens = tuple(word for word in split_words(x, "punctuation") if word != "\n")
+            if not tokens:
+                raise UserError(f"text {line} is empty: there is nothing to label; leave it out")
+            return Example(tokens, None, line)
+        return Example(x if isinstance(x, np.ndarray) else tuple(x), None, line)
+
+    def _predicted(self, examples: Sequence[Example], name: str) -> list[TagPrediction]:
+        if not examples:
+            return []
+        spell = self.recipe.model.characters > 0
+        part = part_of(name, examples, self.symbols.inputs, _no_labels, spell=spell)
+        found: dict[int, TagPrediction] = {}
+        for batch in part.whole():
+            here = batch.to(self.device)
+            with torch.no_grad():
+                scores = self.model.scores(here.inputs, here.lengths, here.spellings)
+                best = self.model.best(scores, here.lengths)
+                shares = self.model.probabilities(scores, here.lengths).gather(-1, best.unsqueeze(-1)).squeeze(-1)
+            for column, number in enumerate(batch.numbers.tolist()):
+                length = int(batch.lengths[column])
+                ids, own = best[:length, column].tolist(), shares[:length, column].tolist()
+                found[number] = self._prediction(examples[number], ids, own)
+        return [found[number] for number in range(len(examples))]
+
+    def _prediction(self, example: Example, ids: list[int], shares: list[float]) -> TagPrediction:
+        labels = tuple(whole_spans(self.symbols.labels, ids))
+        spans = []
+        if self.symbols.labels.scheme and not isinstance(example.x, np.ndarray):
+            for span in spans_of(labels, self.symbols.labels.written):
+                text = " ".join(example.x[span.first : span.last])
+                spans.append(FoundSpan(text, span.type, span.first, span.last, min(shares[span.first : span.last])))
+        return TagPrediction(example.x, labels, tuple(shares), tuple(spans))
+
+    def part(self, path: str | Path | None = None) -> Part[Any]:
+        """A labelled file as examples; without one the run's own test part, or its validation part.
+
+        Raises:
+            UserError: the file cannot be read, or there is no such part.
+        """
+        if path is not None:
+            read = read_file(self.recipe.data, "tag", Path(path), "", Path())
+            return part_for(self.recipe, self.symbols, read.name, read.examples)
+        try:
+            material = self.material
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        self.symbols = replace(self.symbols, known=material.symbols.known)
+        parts = parts_of(material)
+        if not parts:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        own: Part[Any] = parts["test" if "test" in parts else "validation"]
+        return own
+
+    def evaluate(self, path: str | Path | None = None) -> TagFigures:
+        """Accuracy, or span F1, on what `part` gives."""
+        found = self.task.measure(self.recipe, self.symbols, self.model, self.part(path), full=True)
+        assert isinstance(found, TagFigures)
+        return found
+
+
+def _no_labels(example: Example) -> NDArray[np.int64]:
+    return np.zeros(len(example.x), dtype=np.int64)
+
+
+RUN = TagRun

@@ -1,0 +1,237 @@
+"""Tagging: a label for each step. The best weights are those of the highest validation accuracy or span F1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from unrolled.cells import Cell
+from unrolled.data.batches import MixedBatches
+from unrolled.data.examples import (
+    ExampleBatch,
+    Inputs,
+    Part,
+    inputs_of,
+    load_inputs,
+    padding_text,
+    part_of,
+    read_files,
+    save_inputs,
+)
+from unrolled.data.labelled import Example
+from unrolled.data.tag_labels import TagLabels
+from unrolled.data.tag_schemes import spans_of, transitions
+from unrolled.errors import UserError
+from unrolled.models.build import built, input_kind, settings_cell
+from unrolled.models.tagger import Tagger
+from unrolled.tasks.classify.task import shown_inputs
+from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
+from unrolled.tasks.task import Task
+
+if TYPE_CHECKING:
+    from unrolled.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TagSymbols:
+    """What sequences and labels become numbers by; `known` are the words, or the spans' texts, of the training part."""
+
+    inputs: Inputs
+    labels: TagLabels
+    known: Known = frozenset()
+
+
+@dataclass(frozen=True)
+class TagMaterial:
+    """See `Material`."""
+
+    train: Part[Any]
+    valid: Part[Any] | None
+    test: Part[Any] | None
+    symbols: TagSymbols
+    fingerprint: str
+    description: str
+
+
+class TagTask(Task):
+    """P(y⟨1⟩, ..., y⟨T⟩ | x⟨1⟩, ..., x⟨T⟩)."""
+
+    name = "tag"
+    counted = "timesteps"
+
+    def open(self, recipe: Recipe, base: Path, symbols: TagSymbols | None = None) -> TagMaterial:
+        """See `Task`."""
+        files = read_files(recipe.data, "tag", base)
+        train = files.parts[0]
+        if train is None:
+            raise UserError("data.split leaves nothing for training")
+        name, examples = train
+        if symbols is None:
+            labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme)
+            symbols = TagSymbols(inputs_of(recipe.data, examples), labels)
+        symbols = replace(symbols, known=known_of(examples, symbols.labels))
+        parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
+        lines = [*files.lines, _spans_line(symbols.labels), padding_text(parts[0], recipe.training.batch, 0)]  # type: ignore[arg-type]
+        return TagMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(filter(None, lines)))  # type: ignore[arg-type]
+
+    def save_symbols(self, symbols: TagSymbols, folder: Path) -> None:
+        """See `Task`."""
+        save_inputs(symbols.inputs, folder)
+        symbols.labels.save(folder)
+
+    def load_symbols(self, folder: Path) -> TagSymbols:
+        """See `Task`."""
+        return TagSymbols(load_inputs(folder), TagLabels.load(folder))
+
+    def shown_symbols(self, symbols: TagSymbols) -> list[tuple[str, int, str]]:
+        """See `Task`."""
+        names = symbols.labels.names
+        shown = ", ".join(names[:20]) + ", ..." * (len(names) > 20)
+        return [shown_inputs(symbols.inputs), ("labels", len(names), shown)]
+
+    def build(self, recipe: Recipe, symbols: TagSymbols, cell: Cell | None = None) -> Tagger:
+        """See `Task`."""
+        labels, kind = symbols.labels, input_kind(recipe.model, symbols.inputs)
+        allowed = transitions(labels.names, labels.scheme) if labels.scheme else None
+
+        def make() -> Tagger:
+            recurrence = settings_cell(recipe.model, cell)
+            return Tagger(recipe.model, kind, len(labels.names), recurrence, transitions=allowed)
+
+        return built(make, cell, lambda model: model.scores(*kind.example()))
+
+    def batches(
+        self, recipe: Recipe, material: TagMaterial, rank: int = 0, world: int = 1
+    ) -> MixedBatches[ExampleBatch]:
+        """See `Task`."""
+        settings = recipe.training
+        return material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
+
+    def pieces(
+        self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
+    ) -> Generator[Piece, None, None]:
+        """See `Task`."""
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        try:
+            for batch in part.whole():
+                here = batch.to(device)
+                with torch.no_grad():
+                    scores = model.scores(here.inputs, here.lengths, here.spellings)
+                    nats = float(model.loss(scores, here.targets, here.lengths))
+                    best = model.best(scores, here.lengths).cpu().numpy()
+                lengths = batch.lengths.tolist()
+                guesses = [best[:length, row] for row, length in enumerate(lengths)]
+                truth = [batch.targets[:length, row].numpy() for row, length in enumerate(lengths)]
+                yield Piece(nats, batch.counted, batch.numbers, guesses, truth)
+        finally:
+            model.train(was_training)
+
+    def figures(
+        self, recipe: Recipe, symbols: TagSymbols, part: Part[Any], pieces: Sequence[Piece], *, full: bool = False
+    ) -> TagFigures:
+        """See `Task`."""
+        count, labels = len(part.examples), symbols.labels
+        truth: list[list[str]] = [[]] * count
+        guesses: list[list[str]] = [[]] * count
+        for piece in pieces:
+            for number, true, guess in zip(piece.numbers.tolist(), piece.truth, piece.guesses, strict=True):
+                truth[number] = labels.answer(true.tolist())
+                guesses[number] = whole_spans(labels, guess.tolist())
+        named = not isinstance(part.examples[0].x, np.ndarray)
+        tokens = [tuple(example.x) for example in part.examples] if named else None
+        return TagFigures(labels, sum(piece.nats for piece in pieces), truth, guesses, tokens, symbols.known)
+
+    def baselines(self, recipe: Recipe, material: TagMaterial) -> Callable[[Part[Any]], Mapping[str, Any]]:
+        """See `Task`: the most frequent label of each word (of one that training never saw, of all)."""
+        symbols = material.symbols
+        if isinstance(material.train.examples[0].x, np.ndarray):
+            return lambda part: {}
+        each: dict[str, Counter[str]] = {}
+        for example in material.train.examples:
+            for word, label in zip(example.x, labels_of(example), strict=True):
+                each.setdefault(word.lower(), Counter())[label] += 1
+        most = _most(each)
+        best = {word: min(found, key=lambda label: (-found[label], label)) for word, found in each.items()}
+
+        def beside(part: Part[Any]) -> Mapping[str, Any]:
+            truth = [list(labels_of(example)) for example in part.examples]
+            guesses = [[best.get(word.lower(), most) for word in example.x] for example in part.examples]
+            found = TagFigures(symbols.labels, 0.0, truth, guesses, None, frozenset())
+            figure = {"f1": found.spans().f1} if symbols.labels.scheme else {"accuracy": found.accuracy}
+            return {"baselines": {"most frequent label of the word": figure}}
+
+        return beside
+
+    def unit(self, recipe: Recipe) -> str:
+        """See `Task`."""
+        return ""
+
+    def timesteps(self, recipe: Recipe, material: TagMaterial) -> int:
+        """See `Task`."""
+        return int(material.train.lengths.mean() * min(recipe.training.batch, len(material.train.examples)))
+
+    def outputs(self, model: Tagger) -> int:
+        """See `Task`."""
+        return model.labels
+
+    def selects_by_loss(self) -> bool:
+        """See `Task`."""
+        return False
+
+
+def labels_of(example: Example) -> tuple[str, ...]:
+    """An example's labels, one a step."""
+    if not isinstance(example.y, tuple):
+        raise AssertionError("a tagged example has a label for each step")
+    return example.y
+
+
+def part_for(recipe: Recipe, symbols: TagSymbols, name: str, examples: Sequence[Example]) -> Part[Any]:
+    """Examples as numbers.
+
+    Raises:
+        UserError: a label that the training part has not, or spans that break their scheme.
+    """
+
+    def target(example: Example) -> Any:
+        return symbols.labels.targets(labels_of(example), f"{name}, sentence at line {example.line}")
+
+    return part_of(name, examples, symbols.inputs, target, spell=recipe.model.characters > 0)
+
+
+def known_of(examples: Sequence[Example], labels: TagLabels) -> Known:
+    """The words of some examples, or where labels are spans the (text, type) of each."""
+    if isinstance(examples[0].x, np.ndarray):
+        return frozenset()
+    if not labels.scheme:
+        return frozenset(word for example in examples for word in example.x)
+    return frozenset(
+        (" ".join(example.x[span.first : span.last]), span.type)
+        for example in examples
+        for span in spans_of(labels_of(example), labels.written)
+    )
+
+
+def _most(each: Mapping[str, Counter[str]]) -> str:
+    total: Counter[str] = Counter()
+    for found in each.values():
+        total.update(found)
+    return total.most_common(1)[0][0]
+
+
+def _spans_line(labels: TagLabels) -> str:
+    if not labels.scheme:
+        return f"{len(labels.names)} labels"
+    learned = "" if labels.scheme == labels.written else f", learned as {labels.scheme}"
+    types = sorted({name.partition("-")[2] for name in labels.names if "-" in name})
+    return f"spans in {labels.written}{learned}: {', '.join(types)}"
+
+
+TASK = TagTask()

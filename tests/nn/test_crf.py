@@ -1,0 +1,171 @@
+"""The linear-chain CRF against the sum over all sequences, written out."""
+
+from itertools import pairwise, product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unrolled.nn.crf import LinearChainCRF
+
+
+def a_crf(labels: int, seed: int, masked: bool = False) -> LinearChainCRF:
+    generator = torch.Generator().manual_seed(seed)
+    masks: dict[str, Tensor] = {}
+    if masked:  # a ring that may stay: some path always exists
+        allowed = torch.rand(labels, labels, generator=generator) < 0.5
+        for label in range(labels):
+            allowed[label, label] = allowed[label, (label + 1) % labels] = True
+        masks = {"allowed": allowed, "first": torch.arange(labels) != 1, "last": torch.arange(labels) != labels}
+    crf = LinearChainCRF(labels, **masks).double()
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return crf
+
+
+@torch.no_grad()
+def every(crf: LinearChainCRF, scores: Tensor) -> dict[tuple[int, ...], float]:
+    """Log-scores of all sequences of one row (T, L) that the masks allow."""
+    found = {}
+    for tags in product(range(crf.labels), repeat=len(scores)):
+        steps = pairwise(tags)
+        if crf.not_first[tags[0]] or crf.not_last[tags[-1]] or any(crf.forbidden[a, b] for a, b in steps):
+            continue
+        total = crf.start[tags[0]] + crf.end[tags[-1]] + sum(scores[t, tag] for t, tag in enumerate(tags))
+        total = total + sum(crf.transitions[a, b] for a, b in pairwise(tags))
+        found[tags] = float(total)
+    return found
+
+
+cases = given(
+    labels=st.integers(2, 3), lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3), seed=st.integers(0, 10**6),
+    masked=st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=30)
+@cases
+@torch.no_grad()
+def test_everything_is_what_the_sum_over_all_sequences_says(
+    labels: int, lengths: list[int], seed: int, masked: bool
+) -> None:
+    crf = a_crf(labels, seed, masked)
+    sizes = torch.tensor(lengths)
+    scores = 2 * torch.randn(
+        5, len(lengths), labels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    totals, marginals = crf.log_partition(scores, sizes), crf.marginals(scores, sizes)
+    best, logs = crf.n_best(scores, sizes, 4)
+    for row, length in enumerate(lengths):
+        table = every(crf, scores[:length, row])
+        total = torch.tensor(list(table.values())).logsumexp(0)
+        assert float(totals[row]) == pytest.approx(float(total), abs=1e-6)
+        ranked = sorted(table.items(), key=lambda item: -item[1])[:4]
+        for rank, (tags, score) in enumerate(ranked):
+            assert float(logs[rank, row]) == pytest.approx(score - float(total), abs=1e-6)
+            assert tuple(best[rank, :length, row].tolist()) == tags
+        assert all(logs[rank, row] == -torch.inf for rank in range(len(ranked), 4))
+        assert not best[:, length:, row].any()
+        for t, label in product(range(length), range(labels)):
+            share = sum(torch.tensor(s - float(total)).exp() for tags, s in table.items() if tags[t] == label)
+            assert float(marginals[t, row, label]) == pytest.approx(float(share), abs=1e-6)
+        assert not marginals[length:, row].any()
+        one = torch.zeros(5, 1, dtype=torch.int64)
+        tags, score = ranked[-1]
+        one[:length, 0] = torch.tensor(tags)
+        found = crf.log_likelihood(scores[:, row : row + 1], one, sizes[row : row + 1])
+        assert float(found) == pytest.approx(score - float(total), abs=1e-6)
+    assert torch.equal(crf.viterbi(scores, sizes)[0], best[0])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_are_finite_differences(masked: bool) -> None:
+    crf = a_crf(3, 5, masked)
+    scores = torch.randn(4, 3, 3, dtype=torch.float64, requires_grad=True)
+    lengths, tags = torch.tensor([4, 1, 0]), crf.viterbi(scores, torch.tensor([4, 1, 0]))[0]
+
+    def loss(scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        given = {"transitions": transitions, "start": start, "end": end}
+        return _loss(crf, given, scores, tags, lengths)
+
+    inputs = [
+        scores,
+        *(parameter.detach().clone().requires_grad_() for parameter in (crf.transitions, crf.start, crf.end)),
+    ]
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def _loss(crf: LinearChainCRF, given: dict[str, Tensor], scores: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
+    class Loss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.crf = crf
+
+        def forward(self, scores: Tensor) -> Tensor:
+            return self.crf.loss(scores, tags, lengths)
+
+    named = {f"crf.{name}": value for name, value in given.items()}
+    result: Tensor = torch.func.functional_call(Loss(), named, (scores,))
+    return result
+
+
+def test_marginals_are_the_gradient_of_the_log_partition() -> None:
+    crf = a_crf(4, 1)
+    scores = torch.randn(6, 2, 4, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([6, 3])
+    (gradient,) = torch.autograd.grad(crf.log_partition(scores, lengths).sum(), scores)
+    torch.testing.assert_close(gradient, crf.marginals(scores, lengths))
+
+
+def test_padding_changes_nothing() -> None:
+    crf = a_crf(3, 2).float()
+    scores = torch.randn(7, 2, 3)
+    lengths, tags = torch.tensor([4, 7]), torch.randint(3, (7, 2))
+    loud = scores.clone()
+    loud[4:, 0] = torch.nan
+    assert torch.equal(crf.log_likelihood(loud, tags, lengths), crf.log_likelihood(scores, tags, lengths))
+    loud.requires_grad_()
+    crf.loss(loud, tags, lengths).backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in crf.parameters() if parameter.grad is not None)
+    alone = crf.log_likelihood(scores[:4, :1], tags[:4, :1])
+    torch.testing.assert_close(alone, crf.log_likelihood(scores, tags, lengths)[:1])
+
+
+def test_length_zero_is_certain() -> None:
+    crf = a_crf(3, 3).float()
+    scores, lengths = torch.randn(2, 2, 3, requires_grad=True), torch.tensor([0, 2])
+    assert crf.log_partition(scores, lengths)[0] == 0
+    assert crf.log_likelihood(scores, torch.zeros(2, 2, dtype=torch.int64), lengths)[0] == 0
+    assert crf.n_best(scores, lengths, 2)[1][:, 0].tolist() == [0, -torch.inf]
+    crf.log_partition(scores, lengths).sum().backward()
+    assert scores.grad is not None
+    assert not scores.grad[:, 0].any()
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_large_scores_stay_finite() -> None:
+    crf = a_crf(3, 4).float()
+    scores = (1000 * torch.randn(20, 4, 3)).requires_grad_()
+    loss = crf.loss(scores, torch.zeros(20, 4, dtype=torch.int64))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert scores.grad is not None
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_what_is_forbidden_is_named() -> None:
+    crf = LinearChainCRF(
+        3, allowed=torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 1]]).bool(), first=torch.tensor([1, 0, 1]).bool()
+    )
+    scores = torch.randn(3, 1, 3)
+    with pytest.raises(ValueError, match="label 2 may not follow label 0"):
+        crf.loss(scores, torch.tensor([[0], [0], [2]]))
+    with pytest.raises(ValueError, match="label 1 may not begin"):
+        crf.loss(scores, torch.tensor([[1], [0], [0]]))
+    with pytest.raises(ValueError, match="at least 1"):
+        crf.n_best(scores, n=0)
+    with pytest.raises(ValueError, match="mask of shape"):
+        LinearChainCRF(3, first=torch.ones(2).bool())
