@@ -25,7 +25,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pages may begin with: book.txt, a short text; runs/first, a small model of the built-in text; films.tsv."""
+    """What pages may begin with: book.txt, a short text; runs/first, a small model of it; labelled files."""
     import unrolled
     from unrolled.data.builtin import builtin_text
     from unrolled.training.recipe import recipe_from_mapping
@@ -33,6 +33,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "book.txt").write_text(builtin_text()[:30_000], encoding="utf-8")
     (folder / "films.tsv").write_text(films(), encoding="utf-8")
+    (folder / "people.conll").write_text(people(), encoding="utf-8")
     model = {"hidden": 48, "layers": 1, "embedding": 16}
     training = {"steps": 80, "batch": 16, "window": 40}
     recipe = recipe_from_mapping({"task": "language-model", "model": model, "training": training})
@@ -49,6 +50,23 @@ def films() -> str:
         label = draw.choice(("good", "bad"))
         rows.append(f"{label}\t{draw.choice(('it', 'the plot', 'a film'))} is {draw.choice(words[label])}")
     return "\n".join(rows) + "\n"
+
+
+def people() -> str:
+    """Sentences with persons, of two tokens after "Dr", and places, which end in "ville"."""
+    draw = random.Random(7)
+    lines = ["Ann\tB-person", "saw\tO", "Dr\tB-person", "Bob\tI-person", ""]
+    for _ in range(239):
+        for _ in range(draw.randint(1, 3)):
+            name = draw.choice(("Ann", "Bob", "Cleo"))
+            found = [
+                [f"{name}\tB-person"],
+                ["Dr\tB-person", f"{name}\tI-person"],
+                [f"{draw.choice('ABCDE')}ville\tB-place"],
+            ]
+            lines += [*draw.choice(found), f"{draw.choice(('saw', 'went', 'to', 'the'))}\tO"]
+        lines.append("")
+    return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

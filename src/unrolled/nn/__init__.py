@@ -4,9 +4,12 @@
 words with their characters), feed-forward layers on every timestep, and output layers.
 """
 
+from unrolled.nn.attention import Attention, AttentionKeys
 from unrolled.nn.convert import convert
+from unrolled.nn.crf import LinearChainCRF
 from unrolled.nn.feedforward import FeedForward
 from unrolled.nn.inputs import FrameInput, SymbolInput, WordCharacterInput
+from unrolled.nn.lookahead import LookaheadBidirectional
 from unrolled.nn.outputs import AdaptiveSoftmax, Softmax
 from unrolled.nn.pooling import Pooling
 from unrolled.nn.recurrent import Recurrent
@@ -19,9 +22,13 @@ __all__ = [
     "LSTM",
     "RNN",
     "AdaptiveSoftmax",
+    "Attention",
+    "AttentionKeys",
     "Engine",
     "FeedForward",
     "FrameInput",
+    "LinearChainCRF",
+    "LookaheadBidirectional",
     "Pooling",
     "Recurrent",
     "Seen",
