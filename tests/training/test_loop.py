@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
-from sessions import tiny
 from torch.nn import functional
 
+from sessions import tiny
 from unrolled.data.corpus import open_corpus
 from unrolled.models.build import build_model
 from unrolled.models.language_model import LanguageModel

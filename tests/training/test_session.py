@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from sessions import assert_same_run, tiny, trained
 
+from sessions import assert_same_run, tiny, trained
 from unrolled.cells import Value, affine, cell, sigmoid, tanh
 from unrolled.data.corpus import open_corpus
 from unrolled.errors import UserError
