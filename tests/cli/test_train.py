@@ -136,7 +136,7 @@ def test_a_cell_of_ones_own_and_its_descendant(unrolled, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tag", "--data", "text.txt"], "task 'tag' is not available yet"),
+        (["translate", "--data", "text.txt"], "task 'translate' is not available yet"),
         (["languag-model"], "languag-model is no task; the nearest is language-model"),
         (["none.toml"], "none.toml: no such recipe"),
         (["language-model", "--data", "none.txt"], "none.txt does not exist"),

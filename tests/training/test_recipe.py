@@ -140,7 +140,7 @@ def test_every_mistake_has_its_message(tmp_path: Path, text: str, expected: str)
         ("", "task is missing; say which, as in task = 'language-model'"),
         ("task = 3", ":1: task must be text in quotes, not 3"),
         ("task = 'tagg'", ":1: task 'tagg' is unknown; the nearest is tag"),
-        ("task = 'tag'", ":1: task 'tag' is not available yet in this version; available: language-model"),
+        ("task = 'translate'", ":1: task 'translate' is not available yet in this version; available: language-model"),
     ],
 )
 def test_the_task_is_checked(tmp_path: Path, text: str, expected: str) -> None:
@@ -198,7 +198,7 @@ def test_overrides_as_typed(override: str, section: str, key: str, value: object
         ("model.hidden=True", "override: model.hidden must be a whole number, not 'True'"),
         ("model.hidden=", "override: model.hidden must be a whole number, not ''"),
         ("model.cell=lstn", "override: model.cell 'lstn' is no known cell; the nearest is lstm"),
-        ("task=tag", "override: task 'tag' is not available yet"),
+        ("task=translate", "override: task 'translate' is not available yet"),
     ],
 )
 def test_mistaken_overrides(override: str, expected: str) -> None:
