@@ -43,9 +43,9 @@ Settings = Annotated[
 def train(
     common: Common,
     what: Recipes = None,
-    data: Annotated[str, typer.Option(metavar="FILE", help="The text; without it, the built-in one.")] = "",
-    valid: Annotated[str, typer.Option(metavar="FILE", help="A text to validate on.")] = "",
-    test: Annotated[str, typer.Option(metavar="FILE", help="A text to test on.")] = "",
+    data: Annotated[str, typer.Option(metavar="FILE", help="The data; language models have a built-in text.")] = "",
+    valid: Annotated[str, typer.Option(metavar="FILE", help="Data to validate on.")] = "",
+    test: Annotated[str, typer.Option(metavar="FILE", help="Data to test on.")] = "",
     format: Annotated[
         str, typer.Option(help="text (running), lines (each by itself), or tsv, csv, jsonl, ...", show_default=False)
     ] = "",
