@@ -11,11 +11,14 @@ from generated import write
 
 from unrolled.cli.keys import toml
 from unrolled.data.settings import DataSettings
+from unrolled.decoding.settings import DecodingSettings
 from unrolled.models.settings import ModelSettings
 from unrolled.settings import limits_of
 from unrolled.training.settings import TrainingSettings
 
-SECTIONS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
+SECTIONS: dict[str, Any] = {
+    "data": DataSettings, "model": ModelSettings, "training": TrainingSettings, "decoding": DecodingSettings,
+}  # fmt: skip
 KINDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}
 
 

@@ -1,12 +1,16 @@
 """What the tests of training share: a tiny recipe, a way to run it, and what a run folder holds bit for bit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
+from unrolled.training import loop
 from unrolled.training.recipe import Recipe, recipe_from_mapping
 from unrolled.training.run_folder import load_state, load_weights
-from unrolled.training.session import Result, begin
+from unrolled.training.session import Result, begin, resume
 
 TINY = {
     "model.hidden": 12,
@@ -44,3 +48,34 @@ def assert_same_run(left: Path, right: Path) -> None:
             assert torch.equal(tensor, theirs[name]), name
     ours, theirs = load_state(left)[1], load_state(right)[1]
     assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+@contextmanager
+def interrupted_after(updates: int) -> Iterator[None]:
+    """Training asks, before every update, whether it was interrupted; it is after so many of them."""
+    asked = iter([False] * updates + [True])
+
+    class Stop:
+        def __enter__(self) -> "Stop":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+        @property
+        def asked(self) -> bool:
+            return next(asked, False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Interruption", Stop)
+        yield
+
+
+def assert_resumes(recipe: Recipe, folder: Path, updates: int) -> None:
+    """A run that is interrupted after so many updates and resumed is the uninterrupted one."""
+    whole, stopped = folder / "whole", folder / "stopped"
+    trained(recipe, whole)
+    with interrupted_after(updates):
+        assert not trained(recipe, stopped).complete
+    assert resume(stopped, device="cpu", quiet=True).complete
+    assert_same_run(whole, stopped)

@@ -17,6 +17,7 @@ from textwrap import indent
 import pytest
 
 import docs_pages as pages
+from commands import SURNAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,7 +39,23 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = {"steps": 80, "batch": 16, "window": 40}
     recipe = recipe_from_mapping({"task": "language-model", "model": model, "training": training})
     unrolled.train(recipe, folder=folder / "runs" / "first", quiet=True)
+    (folder / "names.tsv").write_text(SURNAMES, encoding="utf-8")
+    (folder / "digits.tsv").write_text(digits(), encoding="utf-8")
+    data = {"path": str(folder / "digits.tsv"), "level": "word", "vocabulary_size": 0}
+    training = {"steps": 100, "batch": 32, "learning_rate": 0.01}
+    recipe = recipe_from_mapping({"task": "translate", "data": data, "model": {"hidden": 32}, "training": training})
+    unrolled.train(recipe, folder=folder / "runs" / "digits", quiet=True)
     return folder
+
+
+def digits() -> str:
+    """Numbers of 1 to 4 digits, parted by blanks, and the same in words."""
+    draw, words = random.Random(3), ("zero", "one", "two", "three", "four")
+    rows = ["4 0\tfour zero", "2\ttwo", "3 0 1\tthree zero one"]
+    for _ in range(797):
+        number = [draw.randrange(5) for _ in range(draw.randint(1, 4))]
+        rows.append(f"{' '.join(map(str, number))}\t{' '.join(words[digit] for digit in number)}")
+    return "\n".join(rows) + "\n"
 
 
 def films() -> str:

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import REVIEWS, TEXT, TINY, Answer, typed
-from typer.testing import CliRunner
 
-from unrolled.cli.app import app
+from commands import DATES, REVIEWS, SURNAMES, TEXT, TINY, Answer, here, typed
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +28,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
         folder=folder,
     )  # fmt: skip
     assert classified.returncode == 0, classified.stderr
+    for task, lines, name in (("translate", DATES, "dates"), ("generate", SURNAMES, "surnames")):
+        (folder / f"{name}.tsv").write_text(lines)
+        level = ["--level", "character", "--set", "data.vocabulary_size=0"]
+        made = typed(
+            "train", task, "--data", f"{name}.tsv", "--run", f"runs/{name}", "--threads", "1", *TINY, *steps, *level,
+            folder=folder,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
     return folder, result
 
 
@@ -38,7 +44,10 @@ def place(trained: tuple[Path, object], tmp_path: Path, monkeypatch: pytest.Monk
     """A working folder of the test's own, with text.txt, README.md and runs/demo."""
     for name in ("text.txt", "README.md", "reviews.tsv"):
         shutil.copy(trained[0] / name, tmp_path)
-    for name in ("demo", "reviews"):
+    for name in ("dates.tsv", "surnames.tsv"):
+        shutil.copy(trained[0] / name, tmp_path)
+    shutil.copy(trained[0] / "dates.tsv", tmp_path / "pairs.tsv")
+    for name in ("demo", "reviews", "dates", "surnames"):
         shutil.copytree(trained[0] / "runs" / name, tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -49,11 +58,4 @@ def place(trained: tuple[Path, object], tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def unrolled(place: Path) -> Callable[..., Answer]:
     """Types a command in this process: quick, for what needs no process of its own."""
-
-    def run(*words: str, input: str | None = None) -> Answer:
-        result = CliRunner().invoke(app, list(words), input=input, prog_name="unrolled", color=False)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
-
-    return run
+    return here

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from commands import TINY, environment
 
 RECIPE = """
@@ -136,7 +137,7 @@ def test_a_cell_of_ones_own_and_its_descendant(unrolled, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["translate", "--data", "text.txt"], "task 'translate' is not available yet"),
+        (["translat", "--data", "text.txt"], "translat is no task; the nearest is translate"),
         (["languag-model"], "languag-model is no task; the nearest is language-model"),
         (["none.toml"], "none.toml: no such recipe"),
         (["language-model", "--data", "none.txt"], "none.txt does not exist"),

@@ -242,3 +242,40 @@ def test_a_row_with_nothing_to_draw_says_so(
     settings = Sampler(temperature=temperature, forbidden=frozenset(forbidden))
     with pytest.raises(UserError, match=message):
         draw(logarithms([0.2, 0.3, 0.5], row) if 3 not in forbidden else logarithms(row), settings, generator())
+
+
+@given(tables, st.floats(0, 1))
+def test_min_p_keeps_what_is_near_the_likeliest(table: Tensor, min_p: float) -> None:
+    kept = distribution(table, Sampler(min_p=min_p))
+    for probabilities, row in zip(kept, table.double().exp(), strict=True):
+        near = (row >= min_p * row.max() - 1e-12) & (row > 0)
+        assert ((probabilities > 0) <= near).all()
+        assert probabilities[row.argmax()] > 0
+        expected = torch.where(probabilities > 0, row, 0)
+        torch.testing.assert_close(probabilities, expected / expected.sum())
+
+
+def test_a_repetition_penalty_makes_what_came_less_likely() -> None:
+    table = logarithms([0.4, 0.3, 0.3], [0.4, 0.3, 0.3])
+    found = distribution(table, Sampler(repetition=2.0), torch.tensor([[0], [2]]))
+    torch.testing.assert_close(found[0], torch.tensor([0.16, 0.3, 0.3], dtype=torch.float64) / 0.76)
+    torch.testing.assert_close(found[1], torch.tensor([0.4, 0.3, 0.09], dtype=torch.float64) / 0.79)
+    torch.testing.assert_close(distribution(table, Sampler(repetition=2.0)), table.exp())
+
+
+def test_a_strong_repetition_penalty_draws_every_symbol_once() -> None:
+    def step(symbols: Tensor, state: None) -> tuple[Tensor, None]:
+        return torch.tensor([0.0, 0, 0, 0, 0.4, 0.3, 0.2, 0.1]).log().expand(len(symbols), -1), None
+
+    drawn = sample(
+        step, None, torch.tensor([2, 2]), settings=Sampler(repetition=1e6), length=4, end=None, generator=generator()
+    )
+    assert torch.stack(list(drawn)).sort(0).values.tolist() == [[4, 4], [5, 5], [6, 6], [7, 7]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"min_p": 1.5}, "min_p 1.5: must be from 0"), ({"repetition": 0.5}, "repetition 0.5: must")]
+)
+def test_new_settings_out_of_range_are_named(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Sampler(**wrong)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unrolled
-from sessions import assert_same_run
+from sessions import assert_resumes
 from unrolled.data.labels import Labels
 from unrolled.errors import UserError
 from unrolled.models.classifier import balanced
@@ -19,9 +19,8 @@ from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures
 from unrolled.tasks.classify.run import ClassifyRun
 from unrolled.tasks.classify.task import TASK, fitted_temperature
-from unrolled.training import loop
 from unrolled.training.recipe import Recipe, recipe_from_mapping
-from unrolled.training.session import begin, resume
+from unrolled.training.session import begin
 
 GOOD, BAD = ("fine", "lovely", "great"), ("dull", "poor", "awful")
 PLAIN = ("the", "film", "is", "a", "plot", "and", "it")
@@ -119,26 +118,7 @@ def test_mistakes_are_named(run: ClassifyRun, data: Path, tmp_path: Path) -> Non
 
 def test_resume_is_uninterrupted(data: Path, tmp_path: Path) -> None:
     recipe = recipe_for(data, training__steps=30, training__validate_every=10)
-    begin(recipe, base=Path(), name="run", folder=tmp_path / "whole", quiet=True, device="cpu")
-    stopped = tmp_path / "stopped"
-    asked = iter([False] * 14 + [True])
-
-    class Stop:
-        def __enter__(self) -> "Stop":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return
-
-        @property
-        def asked(self) -> bool:
-            return next(asked, False)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Interruption", Stop)
-        assert not begin(recipe, base=Path(), name="run", folder=stopped, quiet=True, device="cpu").complete
-    assert resume(stopped, device="cpu", quiet=True).complete
-    assert_same_run(tmp_path / "whole", stopped)
+    assert_resumes(recipe, tmp_path, 14)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_whole_numbers_serve_as_numbers(tmp_path: Path) -> None:
         ("[model]\ncell = 'mine.py:leaky'", ":3: model.cell = 'mine.py:leaky' would run code"),
         ("[model]\ntied = true\nembedding = 0", ":4: model.tied shares the embedding's weights"),
         ("[model]\ncharacters = 8", ":3: model.characters is for words, but data.level is 'character'"),
-        ("[model]\nbidirectional = true", ":3: model.bidirectional would let a language model see"),
+        ("[model]\nbidirectional = true", ":3: model.bidirectional would let the model see"),
         ("[data]\nlevel = 'letter'", ":3: data.level must be one of character, word, bpe, byte, not 'letter'"),
         ("[model]\nhidden = 3\nhidden = 4\n", "not valid TOML: Cannot overwrite a value (at line 4"),
         ("[model\n", "not valid TOML"),
@@ -140,7 +140,6 @@ def test_every_mistake_has_its_message(tmp_path: Path, text: str, expected: str)
         ("", "task is missing; say which, as in task = 'language-model'"),
         ("task = 3", ":1: task must be text in quotes, not 3"),
         ("task = 'tagg'", ":1: task 'tagg' is unknown; the nearest is tag"),
-        ("task = 'translate'", ":1: task 'translate' is not available yet in this version; available: language-model"),
     ],
 )
 def test_the_task_is_checked(tmp_path: Path, text: str, expected: str) -> None:
@@ -198,7 +197,7 @@ def test_overrides_as_typed(override: str, section: str, key: str, value: object
         ("model.hidden=True", "override: model.hidden must be a whole number, not 'True'"),
         ("model.hidden=", "override: model.hidden must be a whole number, not ''"),
         ("model.cell=lstn", "override: model.cell 'lstn' is no known cell; the nearest is lstm"),
-        ("task=translate", "override: task 'translate' is not available yet"),
+        ("task=translat", "override: task 'translat' is unknown; the nearest is translate"),
     ],
 )
 def test_mistaken_overrides(override: str, expected: str) -> None:

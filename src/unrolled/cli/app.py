@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import cells, doctor, evaluate, next, predict, sample, score, show, train
+from unrolled.cli import cells, doctor, evaluate, inspect, next, predict, sample, score, show, train
 from unrolled.cli.common import Common, DeviceOption, JsonOption, QuietOption, ThreadsOption, examples
 
 EXAMPLES = (
@@ -32,6 +32,7 @@ for _name, _verb, _examples in (
     ("sample", sample.sample, sample.EXAMPLES),
     ("score", score.score, score.EXAMPLES),
     ("next", next.next_symbols, next.EXAMPLES),
+    ("inspect", inspect.inspect, inspect.EXAMPLES),
     ("show", show.show, show.EXAMPLES),
     ("cells", cells.cells, cells.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unrolled.cli.common import Common, RunFolder, path_of, say_json, verb
-from unrolled.cli.figures import COUNTING, by_class, figures_table, part_text
+from unrolled.cli.figures import COUNTING, by_class, by_length, figures_table, part_text
+from unrolled.cli.search import AlphaOption, BeamOption, BlockOption, CoverageOption, search_of
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,18 +33,28 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="PNG", help="Classes: draw the confusion matrix there.")
     ] = None,
+    beam: BeamOption = None,
+    alpha: AlphaOption = None,
+    coverage: CoverageOption = None,
+    block_repeats: BlockOption = None,
 ) -> None:
-    """How good a run is: perplexity beside a bigram's, or accuracy, F1 and confusions of every class."""
+    """How good a run is.
+
+    Perplexity beside a bigram's; accuracy, F1 and confusions of every class; or BLEU and chrF.
+    """
     opened = common.load(run, "evaluate")
+    search = search_of(opened, beam=beam, alpha=alpha, coverage=coverage, block_repeats=block_repeats)
     if opened.recipe.task == "language-model":
         _language_model(common, opened, file)
+    elif opened.recipe.task == "translate":
+        _translations(common, opened, file, search)
     else:
         _labels(common, opened, file, picture)
 
 
 def _labels(common: Common, run: Any, file: Path | None, picture: Path | None) -> None:
     part = run.part(file)
-    figures = run.task.measure(run.recipe, run.symbols, run.model, part, full=True).as_dict()
+    figures = dict(run.task.measure(run.recipe, run.symbols, run.model, part, full=True).as_dict())
     if picture is not None and "confusions" in figures:
         from unrolled.tasks.classify.picture import draw_confusions
 
@@ -57,6 +68,14 @@ def _labels(common: Common, run: Any, file: Path | None, picture: Path | None) -
         print(f"\n{by_class(figures)}")
     if picture is not None:
         print(f"\nconfusions  {picture}")
+
+
+def _translations(common: Common, run: Any, file: Path | None, search: dict[str, Any]) -> None:
+    name, figures = run.part(file).name, run.evaluate(file, **search).as_dict()
+    if common.json:
+        say_json({"data": name, **figures})
+        return
+    print(f"{name}\n\n{part_text('translate', figures)}\n\n{by_length(figures)}")
 
 
 def _language_model(common: Common, opened: "LanguageModelRun", file: Path | None) -> None:

@@ -21,7 +21,7 @@ def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) 
         ["nats a symbol", number(nats), number(beside.get("nats_per_symbol"))],
         ["bits a character", number(figures["bits_per_character"]), number(bits)],
     ]
-    if "accuracy" in figures:
+    if "accuracy" in figures and "sequences" not in figures:
         rows.append(["next symbol right", f"{figures['accuracy']:.1%}", "-"])
     if figures.get("unknown_share"):
         rows.append(["unknown symbols", f"{figures['unknown_share']:.1%}", "-"])
@@ -31,9 +31,11 @@ def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) 
 
 def part_text(task: str, figures: Mapping[str, Any]) -> str:
     """The figures of a part as people read them, whatever the task."""
+    if task == "generate":
+        return generation_text(figures)
     if task == "language-model":
         return f"{figures_table(figures, figures.get('bigram'))}\n({COUNTING})"
-    return tag_text(figures) if task == "tag" else class_text(figures)
+    return {"tag": tag_text, "classify": class_text, "translate": translation_text}[task](figures)
 
 
 def tag_text(figures: Mapping[str, Any]) -> str:
@@ -55,6 +57,47 @@ def tag_text(figures: Mapping[str, Any]) -> str:
         rows.append(["accuracy of labels", f"{figures['accuracy']:.2%}"])
     rows.append(["nats a timestep", number(figures["nats_per_timestep"])])
     return f"{figures['sequences']:,} sequences, {figures['timesteps']:,} timesteps\n{table(rows, right='-r')}"
+
+
+def generation_text(figures: Mapping[str, Any]) -> str:
+    """What a generator's figures say: of the sequences, and of the classes that Bayes' rule finds."""
+    text = f"{figures['sequences']:,} sequences\n{figures_table(figures, figures.get('bigram'))}\n({COUNTING})"
+    if "accuracy" not in figures:
+        return text
+    low, high = figures["interval"]
+    rows = [["the class, by Bayes' rule", f"{figures['accuracy']:.2%}"], ["95 % interval", f"{low:.2%} to {high:.2%}"]]
+    rows += [[name, f"{own['accuracy']:.2%}"] for name, own in figures.get("baselines", {}).items()]
+    return f"{text}\n\n{table(rows, right='-r')}"
+
+
+def translation_text(figures: Mapping[str, Any]) -> str:
+    """What a translator's figures say, with the translation memory beside them."""
+    rows = [["perplexity", number(figures["perplexity"])]]
+    if "bleu" in figures:
+        rows = [["BLEU", f"{figures['bleu']:.2f}"], *_interval(figures), ["chrF", f"{figures['chrf']:.2f}"]]
+        rows += [["answers that equal a reference", f"{figures['exact']:.2%}"]]
+        rows += [[f"{name}: BLEU", f"{own['bleu']:.2f}"] for name, own in figures.get("baselines", {}).items()]
+        rows += [["perplexity of the references", number(figures["perplexity"])]]
+    sizes = [f"{figures['pairs']:,} pairs"]
+    if "bleu" in figures:
+        sizes += [f"{figures['sources']:,} distinct sources", figures["search"]]
+    text = f"{', '.join(sizes)}\n{table(rows, right='-r')}\n({COUNTING})"
+    if "bleu_signature" in figures:
+        text += f"\nsacrebleu: BLEU|{figures['bleu_signature']}\nsacrebleu: chrF2|{figures['chrf_signature']}"
+    return f"{text}\n{figures['remark']}" if "remark" in figures else text
+
+
+def _interval(figures: Mapping[str, Any]) -> list[list[str]]:
+    return [["95 % interval", "{:.2f} to {:.2f}".format(*figures["interval"])]] if "interval" in figures else []
+
+
+def by_length(figures: Mapping[str, Any]) -> str:
+    """BLEU, chrF and exact answers of short and long sources."""
+    rows = [
+        [own["words"], f"{own['sources']:,}", f"{own['bleu']:.1f}", f"{own['chrf']:.1f}", f"{own['exact']:.1%}"]
+        for own in figures["by_length"]
+    ]
+    return table(rows, header=["words of the source", "sources", "BLEU", "chrF", "exact"], right="-rrrr")
 
 
 def class_text(figures: Mapping[str, Any]) -> str:

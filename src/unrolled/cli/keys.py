@@ -24,10 +24,13 @@ def print_keys(as_json: bool) -> None:
 def all_keys() -> dict[str, dict[str, dict[str, Any]]]:
     """Section, key -> default and help, read from the settings themselves."""
     from unrolled.data.settings import DataSettings
+    from unrolled.decoding.settings import DecodingSettings
     from unrolled.models.settings import ModelSettings
     from unrolled.training.settings import TrainingSettings
 
-    sections: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
+    sections: dict[str, Any] = {
+        "data": DataSettings, "model": ModelSettings, "training": TrainingSettings, "decoding": DecodingSettings,
+    }  # fmt: skip
     return {name: _keys_of(schema) for name, schema in sections.items()}
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json as json_format
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,12 +13,14 @@ import typer
 
 from unrolled.cli.common import Common, RunFolder, bar, table, verb
 from unrolled.cli.score import lines_of
+from unrolled.cli.search import AlphaOption, BeamOption, search_of
 from unrolled.errors import UserError
 
 EXAMPLES = (
     "unrolled predict runs/reviews 'a lovely film'",
     "unrolled predict runs/reviews reviews.tsv --output tsv",
     "echo 'a dull film' | unrolled predict runs/reviews - --json",
+    "unrolled predict runs/dates '3. november 1999' --beam 10 --best 3",
 )
 SHOWN = 5
 """Of more classes than that, a single text's table shows the most probable ones."""
@@ -40,10 +43,17 @@ def predict(
         list[str] | None, typer.Argument(metavar="[TEXT...|FILE|-]", help="Texts in quotes, a file, or - for lines.")
     ] = None,
     output: Annotated[Output, typer.Option(help="auto: pretty on a terminal, otherwise tsv.")] = Output.auto,
+    beam: BeamOption = None,
+    alpha: AlphaOption = None,
+    best: Annotated[int | None, typer.Option(min=1, help="Translations: how many answers, at most the beam.")] = None,
 ) -> None:
-    """Labels with their probabilities. A file is read as training data are, its labels aside; .txt is a text a line."""
+    """Labels or translations, with their probabilities.
+
+    A file is read as training data are, its labels aside; .txt is a text a line.
+    """
     opened = common.load(run, "predict")
-    found = predictions(opened, what or [])
+    search = search_of(opened, beam=beam, alpha=alpha, best=best)
+    found = predictions(opened, what or [], **search)
     if common.json or output is Output.jsonl:
         for one in found:
             print(json_format.dumps(as_dict(one), ensure_ascii=False))
@@ -53,29 +63,31 @@ def predict(
         print(as_tsv(found), end="")
 
 
-def predictions(run: Any, what: list[str]) -> list[Any]:
+def predictions(run: Any, what: list[str], **search: Any) -> list[Any]:
     """What the run makes of texts, of a file, or of standard input."""
     if len(what) == 1 and what[0] != "-" and Path(what[0]).is_file():
         path = Path(what[0])
         if path.suffix == ".txt":
-            return list(_all(run, lines_of(path.read_bytes(), str(path))))
-        return list(run.predict_file(path))
+            return list(_all(run, lines_of(path.read_bytes(), str(path)), search))
+        return list(run.predict_file(path, **search))
     piped = not what and not sys.stdin.isatty()
     texts = [text for text in what if text != "-"]
     if "-" in what or piped:
         texts += lines_of(sys.stdin.buffer.read(), "standard input")
     if not texts:
         raise UserError("there is nothing to predict: give texts in quotes, a file, or lines on standard input")
-    return list(_all(run, texts))
+    return list(_all(run, texts, search))
 
 
-def _all(run: Any, texts: list[str]) -> list[Any]:
-    found: list[Any] = run.predict_all(texts) if run.recipe.task == "tag" else run.predict(texts)
+def _all(run: Any, texts: list[str], search: dict[str, Any]) -> list[Any]:
+    found: list[Any] = run.predict_all(texts) if run.recipe.task == "tag" else run.predict(texts, **search)
     return found
 
 
 def as_dict(one: Any) -> dict[str, Any]:
     """One prediction for machines."""
+    if hasattr(one, "candidates"):
+        return {"text": one.x, "translation": one.text, "candidates": [vars(answer) for answer in one.candidates]}
     if hasattr(one, "labels"):
         tokens = {"tokens": list(one.x)} if isinstance(one.x, tuple) else {}
         spans = [vars(span) for span in one.spans]
@@ -92,7 +104,8 @@ def as_dict(one: Any) -> dict[str, Any]:
 
 def as_tsv(found: list[Any]) -> str:
     """label TAB probability TAB text, a prediction a line; the text's own TABs and line ends become blanks. Of a tagger
-    token TAB label TAB probability, and an empty line after every sentence: CoNLL, which training reads."""
+    token TAB label TAB probability, and an empty line after every sentence: CoNLL, which training reads. Of a
+    translator translation TAB probability TAB text, a line for each of the best."""
     rows = io.StringIO()
     writer = csv.writer(rows, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
     for one in found:
@@ -100,21 +113,38 @@ def as_tsv(found: list[Any]) -> str:
             names = one.x if isinstance(one.x, tuple) else range(1, len(one.labels) + 1)
             writer.writerows([*zip(names, one.labels, [f"{p:.4f}" for p in one.probabilities], strict=True), []])
             continue
+        if hasattr(one, "candidates"):
+            writer.writerows(
+                [_flat(own.text), f"{math.exp(own.log_probability):.4f}", _flat(one.x)] for own in one.candidates
+            )
+            continue
         text = " ".join(one.x.split()) if isinstance(one.x, str) else ""
         writer.writerow([one.label, f"{one.probability:.4f}", text])
     return rows.getvalue()
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def pretty(found: list[Any]) -> str:
     """One text with all its classes, or a table of many; of a tagger every sentence with its labels beneath."""
     if found and hasattr(found[0], "labels"):
         return "\n\n".join(map(_sentence, found))
+    if found and hasattr(found[0], "candidates"):
+        return "\n\n".join(map(_translation, found))
     if len(found) == 1 and found[0].probabilities:
         pairs = list(found[0].probabilities.items())
         rows = [[name, f"{share:.1%}", bar(share)] for name, share in pairs[:SHOWN]]
         return table(rows, right="-r-")
     rows = [[one.label, f"{one.probability:.1%}", one.x if isinstance(one.x, str) else ""] for one in found]
     return table(rows, header=["label", "probability", "text"], right="-r-")
+
+
+def _translation(one: Any) -> str:
+    """A text and beneath it its translations with their probabilities."""
+    rows = [[answer.text, f"{math.exp(answer.log_probability):.1%}"] for answer in one.candidates]
+    return f"{one.x}\n{table(rows, right='-r')}"
 
 
 def _sentence(one: Any) -> str:

@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli.common import Common, RunFolder, say_json, verb
+from unrolled.errors import UserError
 
 EXAMPLES = (
     "unrolled sample runs/demo --temperature 0.6 --length 800",
     "unrolled sample runs/demo --prefix 'The class ' --seed 1 --count 3 --length 80",
     "unrolled sample runs/demo --top-p 0.9 --json",
+    "unrolled sample runs/surnames --class Italian --count 5",
 )
 
 
@@ -24,24 +26,33 @@ def sample(
     temperature: Annotated[float, typer.Option(help="Below 1 safer, above 1 bolder; 0: always the likeliest.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Only the K likeliest symbols; 0: all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Only the likeliest symbols that have this much together.")] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(help="Only symbols at least this many times as likely as the likeliest.")
+    ] = 0.0,
+    repetition: Annotated[float, typer.Option(help="Above 1: symbols that were drawn are drawn less.")] = 1.0,
     length: Annotated[int, typer.Option(help="At most so many symbols; ends at <eos> before that.")] = 500,
     count: Annotated[int, typer.Option(help="How many sequences.")] = 1,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same; without one, always new.")] = None,
+    label: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="Of a generator: the class; otherwise one is drawn.")
+    ] = None,
     reject_unk: Annotated[bool, typer.Option("--reject-unk/--allow-unk", help="Draw again instead of <unk>.")] = True,
 ) -> None:
     """Draw novel sequences from what the run has learned; one is shown as it is drawn."""
     opened = common.load(run, "sample")
+    given: dict[str, Any] = {}
+    if label is not None:
+        if opened.recipe.task != "generate":
+            raise UserError(f"{run} is a run of the task {opened.recipe.task}: --class is for generators")
+        given["label"] = label
+    given |= {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition": repetition,
+        "length": length, "seed": seed, "reject_unknown": reject_unk,
+    }  # fmt: skip
     if count == 1 and not common.json:
-        pieces = opened.stream(
-            prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,
-            reject_unknown=reject_unk,
-        )  # fmt: skip
-        show_pieces(prefix, pieces)
+        show_pieces(prefix, opened.stream(prefix, **given))
         return
-    texts = opened.samples(
-        count, prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,
-        reject_unknown=reject_unk,
-    )  # fmt: skip
+    texts = opened.samples(count, prefix, **given)
     if common.json:
         say_json(texts)
     else:

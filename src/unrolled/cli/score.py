@@ -12,7 +12,7 @@ from unrolled.cli.figures import COUNTING, number
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
-    from unrolled.tasks.language_model.run import Score
+    from unrolled.decoding.scores import Score
 
 EXAMPLES = (
     "unrolled score runs/demo 'It returns a list.' 'It list returns a.'",
@@ -30,11 +30,22 @@ def score(
         Path | None, typer.Option(parser=path_of, metavar="FILE", help="A file with one text a line.")
     ] = None,
     symbols: Annotated[bool, typer.Option("--symbols", help="Also the probability of every symbol.")] = False,
+    source: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of a translator: what the texts are translations of.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="Of a generator: the class; otherwise all of them.")
+    ] = None,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Of a generator: every text under every class.")] = False,
 ) -> None:
     """How probable texts are: log-probability, perplexity, and a ranking, best first."""
     wanted = all_texts(texts or [], file)
     opened = common.load(run, "score")
-    scores = map(opened.score, wanted)
+    given = given_of(opened, source, label)
+    if by_class:
+        _by_class(common, opened, wanted)
+        return
+    scores = (opened.score(text, **given) for text in wanted)
     ranked = sorted(scores, key=lambda found: -found.log_probability)
     if common.json:
         say_json([as_dict(found, place, ranked[0], symbols) for place, found in enumerate(ranked, start=1)])
@@ -42,6 +53,37 @@ def score(
     print(ranking(ranked))
     for found in ranked if symbols else ():
         print(f"\n{found.text}\n{symbol_table(found)}")
+
+
+def _by_class(common: Common, run: Any, texts: list[str]) -> None:
+    """Every text under every class."""
+    if run.recipe.task != "generate":
+        raise UserError(f"{run.folder} is a run of the task {run.recipe.task}: --by-class is for generators")
+    found = {text: run.scores_by_class(text) for text in texts}
+    if common.json:
+        say_json([{"text": text, "log_probability": logs} for text, logs in found.items()])
+        return
+    for place, (text, logs) in enumerate(found.items()):
+        rows = [[name, f"{log:.2f}"] for name, log in logs.items()]
+        print("\n" * bool(place) + table(rows, header=[text, "log P(text | class)"], right="-r"))
+
+
+def given_of(run: Any, source: str | None, label: str | None) -> dict[str, str]:
+    """What a score depends on besides the text: a translator's source, a generator's class.
+
+    Raises:
+        UserError: something is missing, or the run has no use for it.
+    """
+    task = run.recipe.task
+    if source is not None and task != "translate":
+        raise UserError(f"{run.folder} is a run of the task {task}: --source is for translators")
+    if label is not None and task != "generate":
+        raise UserError(f"{run.folder} is a run of the task {task}: --class is for generators")
+    if task == "translate":
+        if source is None:
+            raise UserError("what are the texts translations of? Give --source TEXT")
+        return {"source": source}
+    return {} if label is None else {"label": label}
 
 
 def all_texts(texts: list[str], file: Path | None) -> list[str]:

@@ -24,6 +24,8 @@ EXAMPLES = (
     "unrolled train language-model --data README.md --set training.steps=50",
     "unrolled train language-model --data README.md --init runs/demo",
     "unrolled train classify --data reviews.tsv --set training.epochs=5",
+    "unrolled train generate --data surnames.tsv --set model.condition=state",
+    "unrolled train translate --data pairs.tsv --level character",
     "unrolled train --resume runs/demo",
     "unrolled train --keys",
 )
@@ -32,7 +34,10 @@ INHERITED = ("format", "level", "words", "lowercase", "unknown")
 
 Recipes = Annotated[
     str | None,
-    typer.Argument(metavar="RECIPE|TASK", help="A recipe's .toml file, or a task: language-model, classify or tag."),
+    typer.Argument(
+        metavar="RECIPE|TASK",
+        help="A recipe's .toml file, or a task: language-model, generate, classify, tag, translate.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key; as often as you like.")
@@ -51,7 +56,10 @@ def train(
     ] = "",
     level: Annotated[str, typer.Option(help="character, word, bpe or byte.", show_default=False)] = "",
     text: Annotated[str, typer.Option(metavar="COL", help="The text's column: a name or a number from 1.")] = "",
-    label: Annotated[str, typer.Option(metavar="COL", help="The label's column.")] = "",
+    label: Annotated[str, typer.Option(metavar="COL", help="The label's, or the translation's, column.")] = "",
+    beside: Annotated[
+        str, typer.Option(metavar="FILE", help="The other side of parallel text, or a FASTA file's labels.")
+    ] = "",
     skip_bad_rows: Annotated[int, typer.Option(metavar="N", min=0, help="Tolerate so many bad rows.")] = 0,
     cell: Annotated[str, typer.Option(help="The recurrence: a name (`unrolled cells`) or FILE.py:name.")] = "",
     settings: Settings = None,
@@ -77,7 +85,7 @@ def train(
         print_keys(common.json)
         return
     words = {
-        "RECIPE": what, "--format": format, "--level": level, "--text": text, "--label": label,
+        "RECIPE": what, "--format": format, "--level": level, "--text": text, "--label": label, "--beside": beside,
         "--skip-bad-rows": skip_bad_rows, "--cell": cell, "--set": settings, "--run": run, "--init": init,
     }  # fmt: skip
     given = [name for name, value in words.items() if value]
@@ -90,7 +98,7 @@ def train(
         raise typer.BadParameter("give a recipe's .toml file, or a task such as language-model (--keys lists all keys)")
     short = {
         "data.format": format, "data.level": level, "data.text": text, "data.label": label,
-        "data.skip_bad_rows": skip_bad_rows, "model.cell": cell,
+        "data.skip_bad_rows": skip_bad_rows, "data.beside": beside, "model.cell": cell,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in short.items() if value] + (settings or [])
     common.prepare()
@@ -209,6 +217,7 @@ def suggestions(folder: Path, task: str = "language-model") -> list[str]:
     if task != "language-model":
         return [
             "try next",
+            *[f"  unrolled sample {folder} --count 5"] * (task == "generate"),
             f"  unrolled predict {folder} {json_format.dumps('a text')}",
             f"  unrolled evaluate {folder}",
             f"  unrolled show {folder}",

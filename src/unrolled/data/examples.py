@@ -16,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.data import subwords
 from unrolled.data.batches import Ids, MixedBatches, in_order, padded, padding_share
+from unrolled.data.dates import DATES, made_dates
+from unrolled.data.encoding import lowered
 from unrolled.data.labelled import Example, Labelled, read_labelled
-from unrolled.data.settings import DataSettings
+from unrolled.data.settings import DEFAULT_BPE, DataSettings
 from unrolled.data.splitting import PART_NAMES, Split
 from unrolled.data.vocabulary import UNK, Vocabulary
 from unrolled.errors import UserError
@@ -171,11 +174,13 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
     Raises:
         UserError: no file is named, one cannot be read, or a part would be empty.
     """
+    if not settings.path and kind == "translate":
+        return builtin_files(made_dates())
     if not settings.path:
         raise UserError("data.path is empty: this task has no built-in data; give --data FILE")
     split = Split.parse(settings.split, "lines").given(valid=bool(settings.valid), test=bool(settings.test))
     main = read_file(settings, kind, base / Path(settings.path).expanduser(), settings.beside, base)
-    chosen = split.parts(len(main.examples))
+    chosen = parts_of_rows(split, main.examples, kind)
     parts: list[tuple[str, tuple[Example, ...]] | None] = []
     for number, (share, name) in enumerate(zip(split.shares, PART_NAMES, strict=True)):
         own = tuple(example for example, part in zip(main.examples, chosen, strict=True) if part == number)
@@ -192,6 +197,27 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
             read.append(other)
     fingerprint = hashlib.sha256(" ".join(one.digest for one in read).encode()).hexdigest()
     return Files(tuple(parts), fingerprint, tuple(_lines(read, parts)), tuple(read))
+
+
+def builtin_files(parts: Sequence[Sequence[tuple[str, str]]]) -> Files:
+    """Pairs that were made here, one list a part."""
+    content = json.dumps(parts, ensure_ascii=False)
+    made = [
+        (f"{DATES} ({name} part)", tuple(Example(x, y, line) for line, (x, y) in enumerate(part, start=1)))
+        for name, part in zip(PART_NAMES, parts, strict=True)
+    ]
+    sizes = " / ".join(f"{name} {len(part):,}" for name, part in zip(PART_NAMES, parts, strict=True))
+    return Files(tuple(made), hashlib.sha256(content.encode()).hexdigest(), (f"{DATES}; examples: {sizes}",), ())
+
+
+def parts_of_rows(split: Split, examples: Sequence[Example], kind: str) -> NDArray[Any]:
+    """(N,) which part each example is in. In translation a source that comes with several targets is in one part."""
+    if kind != "translate":
+        return split.parts(len(examples))
+    places: dict[Any, int] = {}
+    numbers = np.array([places.setdefault(example.x, len(places)) for example in examples])
+    chosen: NDArray[Any] = split.parts(len(places))[numbers]
+    return chosen
 
 
 def read_file(
@@ -222,13 +248,24 @@ def inputs_of(settings: DataSettings, examples: Sequence[Example]) -> Inputs:
     first = examples[0].x
     if isinstance(first, np.ndarray):
         return FrameScale.of(example.x for example in examples if isinstance(example.x, np.ndarray))
-    cut = Vocabulary.from_counts({}, level=settings.level, words=settings.words, lowercase=settings.lowercase)
-    counts = Counter(symbol for example in examples for symbol in pieces_of(cut, example.x))
+    if settings.level in ("bpe", "byte") and not isinstance(first, str):
+        raise UserError(f'data.level = "{settings.level}" cuts texts, and these are tokens already; use word')
+    return vocabulary_of(settings, [example.x for example in examples])
+
+
+def vocabulary_of(settings: DataSettings, texts: Sequence[Any]) -> Vocabulary:
+    """The symbols of some texts, or of token sequences; of BPE learned from them."""
+    tokenizer = ""
     if settings.level == "bpe":
-        raise UserError('data.level = "bpe" is for language models and translation; use word or character')
+        plain = (lowered(text) if settings.lowercase else text for text in texts)
+        tokenizer = subwords.trained(plain, settings.vocabulary_size or DEFAULT_BPE)
+    cut = Vocabulary.from_counts(
+        {}, level=settings.level, words=settings.words, lowercase=settings.lowercase, tokenizer=tokenizer
+    )
+    counts = Counter(symbol for text in texts for symbol in pieces_of(cut, text))
     return Vocabulary.from_counts(
         counts, level=settings.level, size=settings.vocabulary_size, min_count=settings.min_count,
-        words=settings.words, lowercase=settings.lowercase, unknown=settings.unknown,
+        words=settings.words, lowercase=settings.lowercase, unknown=settings.unknown, tokenizer=tokenizer,
     )  # fmt: skip
 
 
@@ -278,9 +315,9 @@ def check_frames(name: str, examples: Sequence[Example], inputs: Inputs) -> None
             )
 
 
-def padding_text(part: Part[Any], batch: int, seed: int) -> str:
-    """How much of the training batches is padding."""
-    return f"padding {padding_share(part.lengths, batch, seed):.1%} of the batches"
+def padding_text(lengths: Ids, batch: int, seed: int) -> str:
+    """How much of the batches is padding, for training sequences of these lengths."""
+    return f"padding {padding_share(lengths, batch, seed):.1%} of the batches"
 
 
 # -- kept in a run folder

@@ -18,24 +18,29 @@ Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How a symbol is drawn. The settings apply in this order: forbidden, temperature, top_k, top_p.
+    """How a symbol is drawn. The settings apply in this order: forbidden, repetition, temperature, top_k, top_p, min_p.
 
     forbidden: ids never drawn. Exactly as if a forbidden symbol were drawn again until something else comes: the rest
         keep their proportions.
     temperature: log-probabilities are divided by it; 1 is the model as it is, 0 always takes the likeliest symbol.
     top_k: only the k likeliest symbols; 0 = all.
     top_p: only the smallest set of likeliest symbols whose probabilities reach p together; 1 = all.
+    min_p: only symbols at least this many times as probable as the likeliest one; 0 = all (Nguyen et al. 2024).
+    repetition: log-probabilities of symbols that came already are multiplied by it; 1 = the model as it is, more
+        repeats less (Keskar et al. 2019, who do so with scores before the softmax).
 
     Raises UserError, naming the setting, where a value is out of range.
 
     >>> Sampler(temperature=0.8, top_k=40, forbidden=frozenset({1}))
-    Sampler(temperature=0.8, top_k=40, top_p=1.0, forbidden=frozenset({1}))
+    Sampler(temperature=0.8, top_k=40, top_p=1.0, forbidden=frozenset({1}), min_p=0.0, repetition=1.0)
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     forbidden: frozenset[int] = frozenset()
+    min_p: float = 0.0
+    repetition: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -47,36 +52,52 @@ class Sampler:
             raise UserError(f"top_k {self.top_k}: must be 0 (all symbols) or how many of the likeliest to draw from.")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p {self.top_p}: must be above 0 and at most 1 (1 = all symbols).")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"min_p {self.min_p}: must be from 0 (all symbols) to 1 (only the likeliest).")
+        if not 1 <= self.repetition < math.inf:
+            raise UserError(f"repetition {self.repetition}: must be 1 (off) or more; 1.2 is usual.")
         if any(symbol < 0 for symbol in self.forbidden):
             raise UserError(f"Forbidden symbols {sorted(self.forbidden)}: ids start at 0.")
 
 
-def distribution(log_probabilities: Tensor, settings: Sampler) -> Tensor:
+def distribution(log_probabilities: Tensor, settings: Sampler, history: Tensor | None = None) -> Tensor:
     """The probabilities that `draw` draws from, (B, V) float64, each row summing to 1.
 
     log_probabilities: (B, V), natural logarithms, -inf for what cannot come; they need not be normalised.
+    history: (B, t) the symbols so far, which `repetition` looks at.
     Ties are settled for the smaller id, so that top_k=1, a tiny top_p and temperature 0 agree.
     Raises UserError where a row has nothing left to draw, or is not made of numbers.
     """
-    scores = _without_forbidden(log_probabilities.double(), settings.forbidden)
+    scores = without(log_probabilities.double(), settings.forbidden)
+    if settings.repetition != 1 and history is not None:
+        again = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, history, True)
+        scores = torch.where(again, scores * settings.repetition, scores)
     best = scores.max(dim=-1, keepdim=True).values
     _check_drawable(best, settings.forbidden)
     if settings.temperature == 0:
         return torch.zeros_like(scores).scatter_(-1, scores.argmax(dim=-1, keepdim=True), 1.0)
     probabilities = torch.softmax((scores - best) / settings.temperature, dim=-1)
     if settings.top_k or settings.top_p < 1:
-        return _truncated(probabilities, settings)
+        probabilities = _truncated(probabilities, settings)
+    if settings.min_p:
+        least = settings.min_p * probabilities.max(dim=-1, keepdim=True).values
+        probabilities = torch.where(probabilities >= least, probabilities, 0.0)
+        probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
     return probabilities
 
 
-def draw(log_probabilities: Tensor, settings: Sampler, generator: torch.Generator) -> Tensor:
+def draw(
+    log_probabilities: Tensor, settings: Sampler, generator: torch.Generator, history: Tensor | None = None
+) -> Tensor:
     """One symbol for each row: log-probabilities (B, V) -> LongTensor (B,) on the same device.
 
     The draw happens in float64 where the generator lives: one CPU generator gives one sample on every device, up to
     the rounding of the model itself. Raises what `distribution` raises.
     """
-    cumulative = distribution(log_probabilities.detach().to(generator.device), settings).cumsum(dim=-1)
-    uniform = torch.rand(len(cumulative), 1, generator=generator, device=generator.device, dtype=torch.float64)
+    place = generator.device
+    past = None if history is None else history.to(place)
+    cumulative = distribution(log_probabilities.detach().to(place), settings, past).cumsum(dim=-1)
+    uniform = torch.rand(len(cumulative), 1, generator=generator, device=place, dtype=torch.float64)
     # The first symbol whose cumulative probability is above the threshold. One of probability 0 is never the first,
     # and the threshold stays under the total, whatever that was rounded to.
     chosen = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
@@ -125,12 +146,16 @@ def _timesteps(
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
     alive = torch.ones_like(symbols, dtype=torch.bool)
+    history = symbols.new_empty(len(symbols), 0) if settings.repetition != 1 else None
     for _ in range(length):
         # Around the step alone: held across a yield, no_grad would leak into the caller's code.
         with torch.no_grad():
             log_probabilities, state = step(symbols, state)
         symbols = torch.full_like(symbols, PAD)
-        symbols[alive] = draw(log_probabilities[alive], settings, generator)
+        past = None if history is None else history[alive]
+        symbols[alive] = draw(log_probabilities[alive], settings, generator, past)
+        if history is not None:
+            history = torch.cat([history, symbols.unsqueeze(1)], 1)
         yield symbols.clone()
         if end is not None:
             alive = alive & (symbols != end)
@@ -138,7 +163,8 @@ def _timesteps(
             return
 
 
-def _without_forbidden(scores: Tensor, forbidden: frozenset[int]) -> Tensor:
+def without(scores: Tensor, forbidden: frozenset[int]) -> Tensor:
+    """Scores (..., V) in which forbidden symbols have minus infinity."""
     if not forbidden:
         return scores
     if max(forbidden) >= scores.shape[-1]:

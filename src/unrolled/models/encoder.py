@@ -79,7 +79,7 @@ def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordChar
         return FrameInput(kind.frame, settings.embedding, dropout=settings.embedding_dropout)
     words = SymbolInput(
         kind.vocabulary, settings.embedding, dropout=settings.embedding_dropout,
-        symbol_dropout=settings.symbol_dropout,
+        symbol_dropout=settings.symbol_dropout, scale=settings.embedding_scale,
     )  # fmt: skip
     return WordCharacterInput(words, kind.alphabet, settings.characters) if settings.characters else words
 

@@ -36,6 +36,7 @@ class LanguageModel(nn.Module):
         cell: the recurrence.
         spellings: (V, C) character ids of every symbol, for `settings.characters`; None otherwise.
         alphabet: how many character ids there are.
+        extra: ids from V on that are read and never predicted.
 
     Shapes: symbols, inputs and targets are (T, B) ids; a target of 0 is not counted.
     """
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module):
         *,
         spellings: Tensor | None = None,
         alphabet: int = 0,
+        extra: int = 0,
     ) -> None:
         super().__init__()
         if settings.bidirectional:
@@ -58,8 +60,9 @@ class LanguageModel(nn.Module):
             )
         self.vocabulary, self.dropout = vocabulary, settings.dropout
         words = SymbolInput(
-            vocabulary, settings.embedding, dropout=settings.embedding_dropout, symbol_dropout=settings.symbol_dropout
-        )
+            vocabulary + extra, settings.embedding, dropout=settings.embedding_dropout,
+            symbol_dropout=settings.symbol_dropout, scale=settings.embedding_scale,
+        )  # fmt: skip
         self.register_buffer("spellings", spellings if settings.characters else None, persistent=False)
         self.input = WordCharacterInput(words, alphabet, settings.characters) if settings.characters else words
         self.recurrent = recurrent_of(settings, self.input.output_size, cell)

@@ -26,6 +26,9 @@ class ModelSettings:
     layers: int = setting(2, minimum=1, help="recurrent layers, one above the other")
     bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
     embedding: int = setting(128, minimum=0, help="size of a symbol's vector; 0: one-hot")
+    embedding_scale: float = setting(
+        1.0, above=0, help="deviation of the embedding's numbers at the start; less lets rare symbols speak more softly"
+    )
     dropout: float = setting(0.0, minimum=0, below=1, help="between layers and on the features before the output")
     input_dropout: float = setting(0.0, minimum=0, below=1, help="on every layer's input, one mask a sequence")
     embedding_dropout: float = setting(0.0, minimum=0, below=1, help="on the embedded symbols")
@@ -60,6 +63,18 @@ class ModelSettings:
         "none", choices=("none", "balanced"), help="classify: balanced, mistakes in rare classes cost more"
     )
     crf: bool = setting(True, help="tag: neighbouring labels are scored together (linear-chain CRF), not each alone")
+    attention: str = setting(
+        "additive",
+        choices=("additive", "dot", "bilinear", "none"),
+        help="translate: how the decoder looks at the source; none: all it knows is the encoder's final state",
+    )
+    input_feeding: bool = setting(False, help="translate: what attention found enters the next timestep too; slower")
+    scheduled_sampling: float = setting(
+        0.0, minimum=0, below=1, help="translate: how often training reads the model's own draw for the true symbol"
+    )
+    condition: str = setting(
+        "input", choices=("input", "state"), help="generate: the class is the first input, or makes the initial state"
+    )
     label_smoothing: float = setting(0.0, minimum=0, below=1, help="share of the probability kept for other labels")
     engine: str = setting(
         "auto", choices=("auto", "compiled", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"

@@ -22,17 +22,21 @@ class SymbolInput(nn.Module):
         size: numbers a symbol; 0 for one-hot vectors, which stay ids (the layer gathers columns), with -1 for zero.
         dropout: on the embedded vectors.
         symbol_dropout: on whole symbols: one draw a symbol and call (Gal and Ghahramani 2016).
+        scale: the deviation of the vectors' numbers at the start. Less than 1 keeps symbols that training sees seldom
+            from speaking louder than what it has learned.
 
     Shapes: (T, B) ids to (T, B, size), or to (T, B) ids if size is 0. `output_size` is what the layer above takes.
     """
 
-    def __init__(self, vocabulary: int, size: int, *, dropout: float = 0.0, symbol_dropout: float = 0.0) -> None:
+    def __init__(
+        self, vocabulary: int, size: int, *, dropout: float = 0.0, symbol_dropout: float = 0.0, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.size, self.dropout, self.symbol_dropout = size, dropout, symbol_dropout
         self.output_size = size or vocabulary
         if size:
             self.weight = nn.Parameter(torch.empty(vocabulary, size))
-            nn.init.normal_(self.weight)
+            nn.init.normal_(self.weight, std=scale)
 
     def forward(self, symbols: Tensor) -> Tensor:
         """Embed, or mark the symbols that are zero."""

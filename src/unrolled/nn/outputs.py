@@ -39,10 +39,15 @@ class Softmax(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.register_buffer("never", _never(vocabulary), persistent=False)
 
-    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
-        """See `Output`."""
+    def loss(self, features: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+        """See `Output`. `smoothing` is the share of the probability that training keeps for all symbols alike."""
         scores = functional.linear(features, self.weight, self.bias + self.never).float()
-        return functional.cross_entropy(scores, targets, ignore_index=PAD, reduction="sum")
+        loss = functional.cross_entropy(scores, targets, ignore_index=PAD, reduction="sum")
+        if not smoothing:
+            return loss
+        counted = scores[targets != PAD]
+        possible = counted[:, self.never == 0]  # the mean over what can be predicted: minus infinity has none
+        return (1 - smoothing) * loss + smoothing * (counted.logsumexp(-1) - possible.mean(-1)).sum()
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """See `Output`."""

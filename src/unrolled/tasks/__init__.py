@@ -6,7 +6,10 @@ import importlib
 
 from unrolled.tasks.task import Task
 
-FOLDERS = {"language-model": "language_model", "classify": "classify", "tag": "tag"}
+FOLDERS = {
+    "language-model": "language_model", "generate": "generate", "classify": "classify", "tag": "tag",
+    "translate": "translate",
+}  # fmt: skip
 """The folder of every task that can be trained."""
 
 

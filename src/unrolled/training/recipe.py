@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data.settings import PATHS, DataSettings
+from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.settings import CELL_NAMES, NO_CELL, ModelSettings
 from unrolled.training.recipe_reading import Reading, line_numbers, nearest
 from unrolled.training.settings import BUDGETS, DEFAULT_EPOCHS, TrainingSettings
 
 TASKS = ("language-model", "generate", "classify", "tag", "translate")
-AVAILABLE_TASKS = ("language-model", "classify", "tag")
-
 DEFAULTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "language-model": {},
     "classify": {
@@ -36,6 +35,23 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         },
         "training": {"batch": 32, "learning_rate": 2e-3, "validate_every": 0},
     },
+    "translate": {
+        "data": {"format": "", "level": "bpe", "vocabulary_size": 4000},
+        "model": {
+            "hidden": 256,
+            "layers": 1,
+            "bidirectional": True,
+            "embedding": 256,
+            "dropout": 0.3,
+            "embedding_dropout": 0.2,
+        },
+        "training": {"batch": 64, "learning_rate": 2e-3, "validate_every": 0},
+    },
+    "generate": {
+        "data": {"format": "", "level": "character"},
+        "model": {"hidden": 256, "layers": 1, "embedding": 64, "dropout": 0.3},
+        "training": {"batch": 64, "learning_rate": 2e-3, "validate_every": 0},
+    },
 }
 """What a task's recipe says where it says nothing: keys whose default for language models would be none for it."""
 
@@ -55,6 +71,7 @@ class Recipe:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
 
     def with_overrides(self, overrides: Overrides, *, source: str = "recipe") -> "Recipe":
         """Give a checked copy in which ``{"section.key": value}`` or ``["section.key=value"]`` replace what was set."""
@@ -192,9 +209,6 @@ def _check_budget(reading: Reading, merged: Mapping[str, object], recipe: Recipe
 def _check_task(reading: Reading, recipe: Recipe) -> None:
     if recipe.task not in TASKS:
         reading.complain("task", f"task {recipe.task!r} is unknown{nearest(recipe.task, TASKS)}")
-    elif recipe.task not in AVAILABLE_TASKS:
-        available = ", ".join(AVAILABLE_TASKS)
-        reading.complain("task", f"task {recipe.task!r} is not available yet in this version; available: {available}")
 
 
 def _check_cell(reading: Reading, recipe: Recipe, *, own_cell: bool) -> None:
@@ -234,8 +248,13 @@ def _check_agreement(reading: Reading, recipe: Recipe) -> None:
             ["model.characters", "data.level"],
             f"model.characters is for words, but data.level is {recipe.data.level!r}; use level 'word' or characters 0",
         )
-    if model.bidirectional and recipe.task == "language-model":
+    if model.bidirectional and recipe.task in ("language-model", "generate"):
         reading.disagree(
             ["task", "model.bidirectional"],
-            "model.bidirectional would let a language model see the symbol it has to predict; set it to false",
+            "model.bidirectional would let the model see the symbol it has to predict; set it to false",
+        )
+    if recipe.decoding.coverage and model.attention == "none":
+        reading.disagree(
+            ["decoding.coverage", "model.attention"],
+            "decoding.coverage asks what attention has covered, and model.attention is none; leave one of them out",
         )

@@ -10,7 +10,7 @@ from unrolled.data.labelled.conll import read_conll
 from unrolled.data.labelled.example import BadRows, Content, Labelled
 from unrolled.data.labelled.fasta import read_fasta
 from unrolled.data.labelled.frames import read_frame_rows, read_npz, read_ts, width_of
-from unrolled.data.labelled.tables import read_parallel, read_table
+from unrolled.data.labelled.tables import read_lines, read_parallel, read_table
 from unrolled.data.reading import TextFile, lines
 from unrolled.errors import UserError
 
@@ -22,7 +22,7 @@ EXTENSIONS = {
 
 FITTING = {
     "classify": ("tsv", "csv", "jsonl", "parquet", "ts", "frames-csv", "npz", "fasta"),
-    "generate": ("tsv", "csv", "jsonl", "parquet", "fasta"),
+    "generate": ("tsv", "csv", "jsonl", "parquet", "fasta", "lines"),
     "translate": ("tsv", "csv", "jsonl", "parquet", "parallel"),
     "tag": ("conll", "conllu", "npz"),
 }
@@ -82,6 +82,8 @@ def _content(
         return read_npz(path, kind, bad, labelled)
     if format == "fasta":
         return read_fasta(path, beside, bad, labelled)
+    if format == "lines":
+        return read_lines(path)
     return read_table(path, format, kind, text, label, bad, labelled)
 
 
@@ -115,6 +117,8 @@ def _sniffed(path: Path, kind: str) -> str:
         return "conllu" if tabs and all(len(row) == 10 for row in tabs) else "conll"
     if there and all("\t" in line for line in there):
         return "tsv"
+    if kind == "generate":
+        return "lines"
     if there and all("," in line for line in there):
         return "csv"
     raise UserError(

@@ -278,6 +278,12 @@ def _of_two(
     return (1 - place,), place
 
 
+def read_lines(path: Path) -> Content:
+    """A text a line, without a label; blank lines are none."""
+    found = enumerate(lines(TextFile(path).chunks()), start=1)
+    return Content([Example(line.strip(), None, n) for n, line in found if line.strip()], note="a text a line")
+
+
 def read_parallel(path: Path, beside: Path, bad: BadRows) -> Content:
     """Two files whose lines belong together.
 

@@ -231,7 +231,7 @@ def remarks(recipe: Recipe, symbols: ClassSymbols, train: Part[Any] | None) -> l
     if rare := symbols.labels.rare():
         found.append(f"warning: one training example only: {', '.join(rare[:10])}{', ...' * (len(rare) > 10)}")
     if train is not None:
-        found.append(padding_text(train, recipe.training.batch, recipe.training.seed))
+        found.append(padding_text(train.lengths, recipe.training.batch, recipe.training.seed))
     return found
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import torch
 from torch import Tensor
 
 from unrolled.data.corpus import Corpus, stream_of
 from unrolled.data.streams import Stream
-from unrolled.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
-from unrolled.decoding.sampling import Sampler, sample
+from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
+from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import State
 from unrolled.run import Run
+from unrolled.tasks.drawing import How, Start, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.language_model.baseline import Bigram
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
 
@@ -29,46 +28,6 @@ _Spelt = tuple[Tensor | None, State | None]
 
 PIECE = 256
 """Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
-
-
-@dataclass(frozen=True)
-class SymbolScore:
-    """One symbol of a scored text and its natural log-probability given those before it.
-
-    Attributes:
-        symbol: its text as it is; the special symbols go by their names.
-        shown: the same as a table shows it, blanks and control characters made visible.
-    """
-
-    symbol: str
-    log_probability: float
-    shown: str
-
-
-@dataclass(frozen=True)
-class Score:
-    """How probable a model finds a text.
-
-    Attributes:
-        text: the text.
-        symbols: every predicted symbol, <eos> too where the model's sequences end with it.
-        unknown: how many symbols of the text the vocabulary does not have.
-    """
-
-    text: str
-    symbols: tuple[SymbolScore, ...]
-    unknown: int
-
-    @property
-    def log_probability(self) -> float:
-        """log P(text), natural."""
-        return math.fsum(symbol.log_probability for symbol in self.symbols)
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the mean nats a predicted symbol, <eos> counted."""
-        mean = -self.log_probability / max(1, len(self.symbols))
-        return math.exp(mean) if mean < 700 else math.inf
 
 
 @dataclass(frozen=True)
@@ -102,84 +61,38 @@ class LanguageModelRun(Run):
         """Whether the model's sequences end with <eos>: lines of their own, and words line by line."""
         return self.recipe.data.format == "lines" or self.recipe.data.level == "word"
 
-    def stream(
-        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
-        seed: int | None = None, reject_unknown: bool = True,
-    ) -> Iterator[str]:  # fmt: skip
+    def stream(self, prefix: str = "", **how: Unpack[How]) -> Iterator[str]:
         """Draw one novel sequence and give its text piece by piece, as it is drawn.
 
         Args:
             prefix: what the sequence begins with (not given again); without one, x⟨1⟩ = 0.
-            temperature: below 1 safer, above 1 bolder; 0 always takes the most probable symbol.
-            top_k: draw from the k most probable symbols only; 0 for all.
-            top_p: draw from the fewest symbols that have this much probability together.
-            length: at most so many symbols; a model whose sequences end may end before.
-            seed: the same seed draws the same sequence; None draws a new one.
-            reject_unknown: draw again instead of <unk>.
+            how: temperature, top_k, top_p, min_p, repetition, length, seed, reject_unknown: see `tasks.drawing.How`.
         """
-        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
-        drawn = self._drawn(prefix, settings, length, 1, seed)
-        return self._text_of(prefix, (int(symbols[0]) for symbols in drawn))
+        columns = self._drawn(prefix, 1, how)
+        return text_of(self.vocabulary, prefix, (int(symbols[0]) for symbols in columns))
 
-    def sample(
-        self, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, length: int = 500,
-        seed: int | None = None, reject_unknown: bool = True,
-    ) -> str:  # fmt: skip
+    def sample(self, prefix: str = "", **how: Unpack[How]) -> str:
         """One novel sequence, prefix included; arguments as for `stream`."""
-        return self.samples(
-            1, prefix, temperature=temperature, top_k=top_k, top_p=top_p, length=length, seed=seed,
-            reject_unknown=reject_unknown,
-        )[0]  # fmt: skip
+        return self.samples(1, prefix, **how)[0]
 
-    def samples(
-        self, count: int, prefix: str = "", *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
-        length: int = 500, seed: int | None = None, reject_unknown: bool = True,
-    ) -> list[str]:  # fmt: skip
+    def samples(self, count: int, prefix: str = "", **how: Unpack[How]) -> list[str]:
         """`count` novel sequences drawn side by side, prefix included; arguments as for `stream`."""
-        if count < 1:
-            raise UserError(f"count {count}: must be at least 1")
-        settings = self._sampler(temperature, top_k, top_p, reject_unknown)
-        columns = [symbols.tolist() for symbols in self._drawn(prefix, settings, length, count, seed)]
-        rows = zip(*columns, strict=True)
-        return [prefix + "".join(self._text_of(prefix, (s for s in row if s != PAD))) for row in rows]
+        check_count(count)
+        rows = rows_of(self._drawn(prefix, count, how))
+        return [prefix + "".join(text_of(self.vocabulary, prefix, row)) for row in rows]
 
-    def _sampler(self, temperature: float, top_k: int, top_p: float, reject_unknown: bool) -> Sampler:
-        never = [] if self.ends else [EOS]  # running text has no <eos>: what a young model gives it is noise
-        return Sampler(temperature, top_k, top_p, frozenset([*never, UNK] if reject_unknown else never))
-
-    def _drawn(self, prefix: str, settings: Sampler, length: int, count: int, seed: int | None) -> Iterator[Tensor]:
+    def _drawn(self, prefix: str, count: int, how: How) -> Iterator[Tensor]:
         """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
-        generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+        sampler_of(self.ends, how)  # what is wrong with the settings is said before anything is read
         state, last, spelling = self._read(prefix)
-        first = last.expand(count)
         spelt = None if spelling is None else spelling.expand(count, -1)
         repeated = None if state is None else _repeated(state, count)
-        end = EOS if self.ends else None
 
         def step(symbols: Tensor, before: _Spelt) -> tuple[Tensor, _Spelt]:
             logs, after = self.model.step(symbols, before[1], before[0])
             return logs, (None, after)  # what is drawn from now on is spelt as the vocabulary spells it
 
-        return sample(step, (spelt, repeated), first, settings=settings, length=length, end=end, generator=generator)
-
-    def _text_of(self, prefix: str, symbols: Iterator[int]) -> Iterator[str]:
-        """The text of symbols as they come, never half a character: what is new when all of them are decoded."""
-        before = self.vocabulary.encode(prefix)[-1:] if prefix else []
-        ids = list(before)
-        given = len(self.vocabulary.decode(ids))
-        for symbol in symbols:
-            if symbol == EOS:
-                break
-            ids.append(symbol)
-            text = self.vocabulary.decode(ids)
-            if self.vocabulary.level in ("byte", "bpe") and text.endswith("\N{REPLACEMENT CHARACTER}"):
-                continue  # perhaps a character whose other bytes are still to come
-            yield text[given:]
-            # Forget all but the last symbol: decoding stays cheap however long the sequence is.
-            ids = ids[-1:]
-            given = len(self.vocabulary.decode(ids))
-        if rest := self.vocabulary.decode(ids)[given:]:
-            yield rest
+        return drawn(Start(step, (spelt, repeated), last.expand(count)), self.ends, generator_of(how), **how)
 
     @torch.no_grad()
     def _read(self, prefix: str) -> tuple[State | None, Tensor, Tensor | None]:

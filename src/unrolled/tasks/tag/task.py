@@ -77,8 +77,10 @@ class TagTask(Task):
             symbols = TagSymbols(inputs_of(recipe.data, examples), labels)
         symbols = replace(symbols, known=known_of(examples, symbols.labels))
         parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
-        lines = [*files.lines, _spans_line(symbols.labels), padding_text(parts[0], recipe.training.batch, 0)]  # type: ignore[arg-type]
-        return TagMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(filter(None, lines)))  # type: ignore[arg-type]
+        assert parts[0] is not None
+        padding = padding_text(parts[0].lengths, recipe.training.batch, recipe.training.seed)
+        lines = [*files.lines, _spans_line(symbols.labels), padding]
+        return TagMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(filter(None, lines)))
 
     def save_symbols(self, symbols: TagSymbols, folder: Path) -> None:
         """See `Task`."""

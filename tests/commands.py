@@ -5,12 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 TEXT = "The cat sat on the mat. The dog sat on the log. A cat ate the rat, and the dog ate the hat.\n" * 60
 REVIEWS = "".join(
     f"good\ta {word} film\nbad\ta {other} film\n" for word in ("fine", "lovely") for other in ("dull", "poor")
 )
 REVIEWS *= 10
 """A table of labelled texts."""
+DATES = "".join(f"{day}. may {year}\t{year}-05-{day}\n" for day in range(11, 29) for year in (1999, 2001, 2007))
+"""Pairs to translate."""
+SURNAMES = "".join(
+    f"{first}{middle}{last}\t{label}\n"
+    for first, label in (("ro", "Italian"), ("bi", "French"), ("ka", "Finnish"))
+    for middle in ("ss", "nn", "tt")
+    for last in "aeiou"
+)
+"""Names and where they are from, or what is said for that."""
 TINY = [
     "--set",
     "model.hidden=16",
@@ -48,3 +59,13 @@ class Answer:
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
+
+
+def here(*words: str, input: str | None = None) -> Answer:
+    """Types a command in this process: quick, for what needs no process of its own."""
+    from unrolled.cli.app import app
+
+    result = CliRunner().invoke(app, list(words), input=input, prog_name="unrolled", color=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)

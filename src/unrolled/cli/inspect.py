@@ -1,0 +1,100 @@
+"""`unrolled inspect`: look inside a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unrolled.cli.common import Common, RunFolder, path_of, say_json, table, verb
+from unrolled.cli.search import AlphaOption, search_of
+from unrolled.errors import UserError
+
+if TYPE_CHECKING:
+    from unrolled.decoding.error_analysis import Analysis, Judged
+
+EXAMPLES = (
+    "unrolled inspect runs/dates --beam",
+    "unrolled inspect runs/dates --beam pairs.tsv --width 2 --wider 20",
+)
+SHOWN = 3
+"""Examples of each fault."""
+
+
+@verb
+def inspect(
+    common: Common,
+    run: RunFolder,
+    file: Annotated[
+        Path | None, typer.Argument(parser=path_of, metavar="[DATA]", help="Pairs; otherwise its test part.")
+    ] = None,
+    beam: Annotated[
+        bool, typer.Option("--beam", help="Translators: where an answer is wrong, blame the search or the model.")
+    ] = False,
+    width: Annotated[int | None, typer.Option(min=1, help="The beam's width; otherwise the recipe's.")] = None,
+    alpha: AlphaOption = None,
+    wider: Annotated[
+        int | None, typer.Option(min=2, help="The wider beam to compare with; otherwise four times the width.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=0, help="So many sources at most; 0: all.")] = 0,
+) -> None:
+    """Look inside a run: who is to blame for wrong translations?"""
+    if not beam:
+        raise UserError("say what to look at: --beam judges a translator's search")
+    opened = common.load(run, "inspect")
+    search = search_of(opened, beam=width, alpha=alpha)
+    found: Analysis = opened.blame(file, wider=wider, most=most, **search)
+    if common.json:
+        say_json(found.as_dict())
+        return
+    print(analysis_text(found))
+
+
+def analysis_text(found: "Analysis") -> str:
+    """The analysis as people read it."""
+    beam, shares = found.beam, found.shares()
+    parts = [
+        f"{found.name}: {len(found.judged):,} sources, beam {beam.width}, alpha {beam.alpha:g}, BLEU {found.bleu:.2f}",
+        table(
+            [
+                ["right", f"{shares['right']:.1%}", "the answer is a reference"],
+                ["the search's fault", f"{shares['search']:.1%}", "P(y*) > P(ŷ): the reference scores higher"],
+                ["the model's fault", f"{shares['model']:.1%}", "P(y*) ≤ P(ŷ): the model likes its answer better"],
+            ],
+            right="-r-",
+        ),
+        _lengths(found),
+        _change(found),
+    ]
+    for verdict, title in (("search", "the search's worst faults"), ("model", "the model's worst faults")):
+        if worst := found.worst(verdict, SHOWN):
+            parts.append(f"{title}\n\n" + "\n\n".join(map(_example, worst)))
+    return "\n\n".join(parts)
+
+
+def _lengths(found: "Analysis") -> str:
+    rows = [
+        [own["words"], f"{own['sources']:,}", *(f"{own[verdict]:.1%}" for verdict in ("right", "search", "model"))]
+        for own in found.by_length()
+    ]
+    return table(rows, header=["words of the source", "sources", "right", "search", "model"], right="-rrrr")
+
+
+def _change(found: "Analysis") -> str:
+    change, wide = found.change(), found.wider
+    faults = f"{change['found']:,} of the search's {change['faults']:,} faults are found"
+    return (
+        f"with a beam of {wide}: {change['differs']:,} answers differ, {change['higher']:,} of them score higher; "
+        f"{faults}; {change['mended']:,} wrong answers become right, {change['spoilt']:,} right ones wrong; "
+        f"BLEU {found.wider_bleu:.2f}"
+    )
+
+
+def _example(one: "Judged") -> str:
+    rows: list[list[Any]] = [
+        ["source", "", "", one.source],
+        ["y*", f"{one.reference_log_probability:.2f}", f"{one.reference_score:.3f}", one.reference],
+        ["ŷ", f"{one.log_probability:.2f}", f"{one.score:.3f}", one.answer],
+    ]
+    if one.wider_answer != one.answer:
+        rows.append(["wider beam", "", f"{one.wider_score:.3f}", one.wider_answer])
+    return table(rows, header=["", "log P", "score", ""], right="-rr-")

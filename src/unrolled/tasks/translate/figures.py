@@ -1,0 +1,125 @@
+"""How good translations are: perplexity of the references; BLEU, chrF and exact answers of what the search found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from unrolled.decoding.error_analysis import by_words
+
+BOOTSTRAPS = 1000
+
+
+class Piece(NamedTuple):
+    """What the model made of some pairs: summed nats, predicted symbols, and answers by the number of their pair."""
+
+    nats: float
+    counted: int
+    answers: dict[int, str]
+
+
+class Answered(NamedTuple):
+    """A distinct source, the answer to it, and what people translated it to."""
+
+    source: str
+    answer: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TranslationFigures:
+    """A part's figures.
+
+    Attributes:
+        nats, symbols: of all references, <eos> counted. pairs: how many there are.
+        answered: every distinct source; empty where nothing was searched for.
+        search: how: "beam 5, alpha 0.7". remark: what was done to the texts before they were compared.
+    """
+
+    nats: float
+    symbols: int
+    pairs: int
+    answered: tuple[Answered, ...] = field(default=(), repr=False)
+    search: str = ""
+    remark: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Nats a symbol."""
+        return self.nats / max(1, self.symbols)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the nats a symbol; infinity past what a float holds."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def headline(self) -> str:
+        """Nothing beside the loss while training."""
+        return ""
+
+    @property
+    def criterion(self) -> float:
+        """The best weights are those of the lowest loss."""
+        return self.loss
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        found: dict[str, Any] = {
+            "pairs": self.pairs, "symbols": self.symbols, "nats_per_symbol": self.loss, "perplexity": self.perplexity,
+        }  # fmt: skip
+        if self.answered:
+            found |= {"sources": len(self.answered), "search": self.search, **quality(self.answered, interval=True)}
+            found |= {"remark": self.remark} if self.remark else {}
+            found["by_length"] = by_length(self.answered)
+        return found
+
+
+def quality(answered: Sequence[Answered], *, interval: bool = False) -> dict[str, Any]:
+    """BLEU and chrF by sacrebleu, with their signatures, and the share of answers that equal a reference."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    answers, streams = [one.answer for one in answered], streams_of(answered)
+    bleu, chrf = BLEU(), CHRF()
+    exact = sum(one.answer in one.references for one in answered) / max(1, len(answered))
+    score = bleu.corpus_score(answers, streams)
+    found: dict[str, Any] = {
+        "bleu": score.score, "chrf": chrf.corpus_score(answers, streams).score, "exact": exact,
+        "bleu_signature": str(bleu.get_signature()), "chrf_signature": str(chrf.get_signature()),
+    }  # fmt: skip
+    if interval and len(answered) > 1:
+        found["interval"] = list(bootstrapped(answered))
+    return found
+
+
+def bootstrapped(answered: Sequence[Answered], seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of BLEU over `BOOTSTRAPS` resamplings of the sources."""
+    import numpy as np
+    from sacrebleu.metrics.bleu import BLEU
+
+    bleu = BLEU()
+    counts = np.array(
+        bleu._extract_corpus_statistics([one.answer for one in answered], streams_of(answered)), dtype=np.int64
+    )
+    draws = np.random.default_rng(seed).integers(len(counts), size=(BOOTSTRAPS, len(counts)))
+    scores = [bleu._compute_score_from_stats(counts[draw].sum(axis=0).tolist()).score for draw in draws]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def streams_of(answered: Sequence[Answered]) -> Any:
+    """References as sacrebleu wants them: the first of every source, the second, ..., None where there is no more."""
+    most = max((len(one.references) for one in answered), default=0)
+    return [[one.references[n] if n < len(one.references) else None for one in answered] for n in range(most)]
+
+
+def by_length(answered: Sequence[Answered]) -> list[dict[str, Any]]:
+    """The same for short and long sources."""
+    found = []
+    for words, own in by_words(answered, lambda one: one.source):
+        figures = quality(own)
+        found.append({"words": words, "sources": len(own), **{key: figures[key] for key in ("bleu", "chrf", "exact")}})
+    return found

@@ -1,0 +1,268 @@
+"""A translator that is trained, to be used: translate, score translations, evaluate, find out who is to blame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from unrolled.data.examples import read_file
+from unrolled.data.labelled import Example
+from unrolled.data.pairs import PairPart
+from unrolled.data.vocabulary import UNK
+from unrolled.decoding.beam import Beam, Hypothesis, score_of
+from unrolled.decoding.error_analysis import Analysis, Judged
+from unrolled.decoding.scores import Score, SymbolScore
+from unrolled.decoding.settings import DecodingSettings
+from unrolled.errors import UserError
+from unrolled.models.translator import Translator
+from unrolled.run import Run
+from unrolled.tasks.task import parts_of
+from unrolled.tasks.translate.answers import answers, batches_of, beam_of, log_probabilities, normal, references
+from unrolled.tasks.translate.figures import Answered, TranslationFigures, quality
+from unrolled.tasks.translate.task import PairSymbols, part_for
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer that the search found: its text, its natural log-probability, and what it was ranked by."""
+
+    text: str
+    log_probability: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a translator makes of one text.
+
+    Attributes:
+        x: the text.
+        candidates: the best answers, best first; at least one.
+    """
+
+    x: str
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def text(self) -> str:
+        """The best answer."""
+        return self.candidates[0].text
+
+    @property
+    def log_probability(self) -> float:
+        """log P(best answer | x), natural, <eos> counted."""
+        return self.candidates[0].log_probability
+
+    @property
+    def probability(self) -> float:
+        """P(best answer | x)."""
+        return math.exp(self.log_probability)
+
+
+class TranslateRun(Run):
+    """A run of the task translate.
+
+    run = unrolled.load("runs/tatoeba")
+    run.predict("I love you.").text
+    run.predict(["One text.", "Another."], beam=10, best=3)
+    run.score("Je t'aime.", source="I love you.").log_probability
+    """
+
+    verbs = ("predict", "score", "evaluate", "inspect")
+    model: Translator
+    symbols: PairSymbols
+
+    def search(
+        self, *, beam: int | None = None, alpha: float | None = None, coverage: float | None = None,
+        block_repeats: int | None = None, best: int = 1,
+    ) -> Beam:  # fmt: skip
+        """The recipe's way to search, with other settings in the place of some."""
+        return beam_of(self._decoding(beam, alpha, coverage, block_repeats), best=best)
+
+    def _decoding(
+        self, beam: int | None, alpha: float | None, coverage: float | None, block_repeats: int | None
+    ) -> DecodingSettings:
+        given: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage, "block_repeats": block_repeats}
+        return replace(self.recipe.decoding, **{key: value for key, value in given.items() if value is not None})
+
+    @overload
+    def predict(self, x: str, /, **search: Any) -> Translation: ...
+    @overload
+    def predict(self, x: Iterable[str], /, **search: Any) -> list[Translation]: ...
+    def predict(self, x: str | Iterable[str], /, **search: Any) -> Translation | list[Translation]:
+        """The translation of a text, or of a list of them, read in batches of similar length.
+
+        Args:
+            search: beam, alpha, coverage, block_repeats, best (how many answers): see `decoding.Beam`; otherwise the
+                recipe's.
+
+        Raises:
+            UserError: an empty text, or a setting out of its range.
+        """
+        beam = self.search(**search)
+        if isinstance(x, str):
+            return self._translated([Example(x, None, 1)], "the text given", beam)[0]
+        return self._translated([Example(one, None, n) for n, one in enumerate(x, start=1)], "the texts given", beam)
+
+    def predict_file(self, path: str | Path, **search: Any) -> list[Translation]:
+        """The same for the sources of a file, with targets or without: any format that training reads."""
+        read = read_file(self.recipe.data, "translate", Path(path), "", Path(), labelled=False)
+        return self._translated(read.examples, read.name, self.search(**search))
+
+    def _translated(self, examples: Sequence[Example], name: str, beam: Beam) -> list[Translation]:
+        for example in examples:
+            if not str(example.x).strip():
+                raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to translate")
+        part = part_for(self.recipe, self.symbols, name, examples)
+        found = self._answers(part, list(range(len(examples))), beam)
+        return [Translation(str(one.x), self._candidates(found[n])) for n, one in enumerate(examples)]
+
+    def _candidates(self, found: Sequence[Hypothesis]) -> tuple[Candidate, ...]:
+        target = self.symbols.target
+        return tuple(Candidate(target.decode(one.symbols), one.log_probability, one.score) for one in found)
+
+    def _answers(self, part: PairPart, numbers: list[int], beam: Beam) -> dict[int, list[Hypothesis]]:
+        found: dict[int, list[Hypothesis]] = {}
+        for batch in batches_of(part, numbers):
+            here = batch.to(self.device)
+            best = answers(self.model, here.source, here.lengths, here.spellings, beam)
+            found.update(zip(batch.numbers.tolist(), best, strict=True))
+        return found
+
+    @overload
+    def score(self, text: str, /, *, source: str) -> Score: ...
+    @overload
+    def score(self, text: str, another: str, /, *more: str, source: str) -> list[Score]: ...
+    def score(self, text: str, /, *more: str, source: str) -> Score | list[Score]:
+        """How probable translations of a source are, symbol by symbol.
+
+            run.score("Je t'aime.", source="I love you.").log_probability
+
+        Returns:
+            The score; of several texts a list, in the order given.
+
+        Raises:
+            UserError: the source is empty.
+        """
+        if not source.strip():
+            raise UserError("there is nothing to score: the source is empty")
+        texts = (text, *more)
+        part = part_for(self.recipe, self.symbols, "the texts given", [Example(source, one, 1) for one in texts])
+        logs = self._logs(part, list(range(len(texts))))
+        found = [self._score(one, part.targets[n].tolist(), logs[n]) for n, one in enumerate(texts)]
+        return found if more else found[0]
+
+    def _score(self, text: str, ids: list[int], logs: Sequence[float]) -> Score:
+        target = self.symbols.target
+        symbols = (SymbolScore(target.text(id), log, target.symbol(id)) for id, log in zip(ids, logs, strict=True))
+        return Score(text, tuple(symbols), ids.count(UNK))
+
+    def _logs(self, part: PairPart, numbers: list[int]) -> dict[int, tuple[float, ...]]:
+        found: dict[int, tuple[float, ...]] = {}
+        for batch in batches_of(part, numbers):
+            found.update(zip(batch.numbers.tolist(), log_probabilities(self.model, batch.to(self.device)), strict=True))
+        return found
+
+    @torch.no_grad()
+    def attention(self, source: str, text: str | None = None) -> tuple[list[str], list[str], Tensor]:
+        """Where each symbol of a translation looked: source symbols, target symbols, and the weights (T, S).
+
+        Args:
+            text: the translation; None for the best one.
+
+        Raises:
+            UserError: the model has no attention.
+        """
+        if self.model.attention is None:
+            raise UserError(f"{self.folder}: the model has no attention; train with model.attention")
+        wanted = self.predict(source).text if text is None else text
+        part = part_for(self.recipe, self.symbols, "the text given", [Example(source, wanted, 1)])
+        batch = next(batches_of(part, [0])).to(self.device)
+        weights = self.model.attention_weights(batch.source, batch.lengths, batch.inputs, batch.spellings)[:, 0].cpu()
+        shown = [self.symbols.source.symbol(id) for id in part.sources[0].tolist()]
+        return shown, [self.symbols.target.symbol(id) for id in part.targets[0].tolist()], weights
+
+    def part(self, path: str | Path | None = None) -> PairPart:
+        """A file of pairs; without one the run's own test part, or its validation part.
+
+        Raises:
+            UserError: the file cannot be read, or there is no such part.
+        """
+        if path is not None:
+            read = read_file(self.recipe.data, "translate", Path(path), "", Path())
+            return part_for(self.recipe, self.symbols, read.name, read.examples)
+        try:
+            parts = parts_of(self.material)
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        if not parts:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        own: PairPart = parts["test" if "test" in parts else "validation"]
+        return own
+
+    def evaluate(
+        self, path: str | Path | None = None, *, beam: int | None = None, alpha: float | None = None,
+        coverage: float | None = None, block_repeats: int | None = None,
+    ) -> TranslationFigures:  # fmt: skip
+        """BLEU, chrF, exact answers and perplexity on what `part` gives."""
+        recipe = replace(self.recipe, decoding=self._decoding(beam, alpha, coverage, block_repeats))
+        found = self.task.measure(recipe, self.symbols, self.model, self.part(path), full=True)
+        assert isinstance(found, TranslationFigures)
+        return found
+
+    def blame(
+        self, path: str | Path | None = None, *, wider: int | None = None, most: int = 0, **search: Any
+    ) -> Analysis:
+        """Where answers are wrong: is the search to blame, or the model? See `decoding.error_analysis`.
+
+        Args:
+            path: a file of pairs; None for the run's own test part.
+            wider: the width to compare with; None for four times the beam's. most: so many sources at most; 0: all.
+            search: as for `predict`.
+        """
+        beam, part = self.search(**search), self.part(path)
+        sources = list(references(part, self.symbols.target).items())[: most or None]
+        numbers = [number for _, (number, _) in sources]
+        wide = replace(beam, width=wider or 4 * beam.width)
+        if wide.width <= beam.width:
+            raise UserError(f"--wider {wide.width}: must be more than the beam's width, {beam.width}")
+        narrow, better = self._answers(part, numbers, beam), self._answers(part, numbers, wide)
+        best = self._best_references(part, {source for source, _ in sources}, beam)
+        judged = []
+        for source, (number, texts) in sources:
+            reference, log, score = best[source]
+            own, other = self._candidates(narrow[number])[0], self._candidates(better[number])[0]
+            judged.append(
+                Judged(
+                    source, reference, log, score, own.text, own.log_probability, own.score, own.text in texts,
+                    other.text, other.score, other.text in texts,
+                )
+            )  # fmt: skip
+        texts_of = {source: tuple(texts) for source, (_, texts) in sources}
+        figures = [
+            quality([Answered(one.source, text, texts_of[one.source]) for one, text in zip(judged, said, strict=True)])
+            for said in ([one.answer for one in judged], [one.wider_answer for one in judged])
+        ]
+        return Analysis(part.name, beam, wide.width, tuple(judged), figures[0]["bleu"], figures[1]["bleu"])
+
+    def _best_references(self, part: PairPart, sources: set[str], beam: Beam) -> dict[str, tuple[str, float, float]]:
+        """Of each source's references the one that the search would rank highest: text, log-probability, score."""
+        if beam.coverage:
+            raise UserError("the error analysis compares log-probabilities: leave the coverage penalty at 0")
+        numbers = [n for n, one in enumerate(part.examples) if str(one.x) in sources]
+        found: dict[str, tuple[str, float, float]] = {}
+        for number, logs in self._logs(part, numbers).items():
+            example, log = part.examples[number], math.fsum(logs)
+            score = score_of(log, len(logs), beam)
+            if str(example.x) not in found or score > found[str(example.x)][2]:
+                found[str(example.x)] = normal(self.symbols.target, str(example.y)), log, score
+        return found
+
+
+RUN = TranslateRun
