@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is complete by itself: what was wrong, where (file and line, or the recipe's key), what to do. The
     command line prints it without a traceback and exits with 1.
     """
+
+
+class UnknownLabel(UserError):
+    """A label that the symbols at hand do not have."""

@@ -73,7 +73,12 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="RUN", parser=path_of, help="Start from that run's weights.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            parser=path_of,
+            help="Start from that run's weights; if its labels are others, its encoder's.",
+        ),
     ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Show every key of a recipe, and stop.")] = False,
 ) -> None:
@@ -119,14 +124,14 @@ def recipe_of(what: str, overrides: list[str], init: Path | None) -> "tuple[Reci
         folder = Path(what).parent
         recipe = load_recipe(what, overrides).rebased(folder.resolve(), Path.cwd())
         return recipe, own_cell(recipe)
-    start, inherited_cell = inherited(init) if init else ({}, None)
+    start, inherited_cell = inherited(init, what) if init else ({}, None)
     own_name = inherited_cell is not None
     recipe = recipe_from_mapping({"task": what, **start}, overrides, source=f"task {what}", own_cell=own_name)
     replaced = any(override.partition("=")[0].strip() == "model.cell" for override in overrides)
     return recipe, own_cell(recipe) if replaced else inherited_cell
 
 
-def inherited(init: Path) -> "tuple[dict[str, Any], Cell | None]":
+def inherited(init: Path, task: str) -> "tuple[dict[str, Any], Cell | None]":
     """What a run gives to one that starts from its weights: [model], how text is cut, and a cell of its own."""
     from unrolled.models.build import cell_of_run
     from unrolled.training.recipe import load_recipe
@@ -134,7 +139,7 @@ def inherited(init: Path) -> "tuple[dict[str, Any], Cell | None]":
 
     check_run_folder(init)
     recipe = load_recipe(init / RECIPE, own_cell=True)
-    cut = {key: getattr(recipe.data, key) for key in INHERITED}
+    cut = {key: getattr(recipe.data, key) for key in INHERITED if key != "format" or recipe.task == task}
     return {"data": cut, "model": asdict(recipe.model)}, cell_of_run(init)
 
 

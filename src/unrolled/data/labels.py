@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from unrolled.errors import UserError
+from unrolled.errors import UnknownLabel, UserError
 from unrolled.files import atomic_write_text, read_json
 
 LABELS = "labels.json"
@@ -77,7 +77,9 @@ class Labels:
             return (number_in(label, place) - self.mean) / self.deviation
         if label not in self.ids:
             shown = ", ".join(self.names[:10]) + ", ..." * (len(self.names) > 10)
-            raise UserError(f"{place}: the label {label!r} does not occur in the training part; its classes: {shown}")
+            raise UnknownLabel(
+                f"{place}: the label {label!r} does not occur in the training part; its classes: {shown}"
+            )
         return self.ids[label]
 
     def rare(self) -> list[str]:

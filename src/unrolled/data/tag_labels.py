@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.tag_schemes import check, converted, label_set, scheme_of, types_of
-from unrolled.errors import UserError
+from unrolled.errors import UnknownLabel, UserError
 from unrolled.files import atomic_write_text, read_json
 
 LABELS = "labels.json"
@@ -68,7 +68,7 @@ class TagLabels:
         for label in labels:
             if label not in self.ids:
                 shown = ", ".join(self.names[:10]) + ", ..." * (len(self.names) > 10)
-                raise UserError(f"{place}: the label {label!r} does not occur in the training part; it has: {shown}")
+                raise UnknownLabel(f"{place}: the label {label!r} does not occur in the training part; it has: {shown}")
         return np.array([self.ids[label] for label in labels], dtype=np.int64)
 
     def answer(self, ids: Sequence[int]) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.cells import Cell
+from unrolled.errors import UserError
 
 if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
@@ -126,6 +127,18 @@ class Task(ABC):
     @abstractmethod
     def open(self, recipe: Recipe, base: Path, symbols: Any = None) -> Material:
         """The data of a recipe, whose relative paths are relative to `base`; under given symbols, if there are any."""
+
+    def open_from(self, recipe: Recipe, base: Path, init: Path) -> tuple[Material, bool]:
+        """The data for a model that starts from another run's weights, and whether it takes all of them.
+
+        Raises:
+            UserError: that run's task or symbols do not fit.
+        """
+        from unrolled.tasks.transfer import task_in
+
+        if task_in(init) != self.name:
+            raise UserError(f"{init} is a run of the task {task_in(init)}, and {self.name} starts only from its own")
+        return self.open(recipe, base, self.load_symbols(init)), True
 
     @abstractmethod
     def save_symbols(self, symbols: Any, folder: Path) -> None:

@@ -19,6 +19,7 @@ from unrolled.errors import UserError
 from unrolled.models.build import cell_of_run, check_weights, write_cell
 from unrolled.tasks import task_of
 from unrolled.tasks.task import Batches, Material, Task, parts_of
+from unrolled.tasks.transfer import take_weights
 from unrolled.training.curves import draw_curves
 from unrolled.training.loop import Trainer, validation_interval
 from unrolled.training.progress import Progress
@@ -69,7 +70,7 @@ def begin(
     Args:
         base: what the recipe's relative paths are relative to.
         name: the run's name, `runs/NAME`; `folder`: exactly this folder instead.
-        init: a run whose weights and vocabulary to start from.
+        init: a run whose weights and vocabulary to start from; of one with other labels, those of its encoder.
         cell: the cell, where it is the user's own.
         started: told the run folder, as soon as there is one.
     """
@@ -77,13 +78,13 @@ def begin(
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
-    material = task.open(recipe, base, task.load_symbols(init) if init else None)
+    material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
     model = task.build(recipe, material.symbols, cell)
-    if init:
-        check_weights(model, load_weights(init)[0], init)
-    model.to(fabric.device)
     say = _speaker(quiet, fabric)
     say(material.description)
+    if init:
+        say(take_weights(model, init, whole=whole))
+    model.to(fabric.device)
     steps, estimate = fabric.broadcast(plan(task, recipe, model, material))  # every process has measured another time
     say(estimate)
     if fabric.world_size > 1:  # the same weights so far, but each process its own dropout

@@ -34,6 +34,7 @@ from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
 from unrolled.tasks.task import Task
+from unrolled.tasks.transfer import open_reading
 
 if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
@@ -67,8 +68,10 @@ class ClassifyTask(Task):
     name = "classify"
     counted = "examples"
 
-    def open(self, recipe: Recipe, base: Path, symbols: ClassSymbols | None = None) -> ClassMaterial:
-        """See `Task`."""
+    def open(
+        self, recipe: Recipe, base: Path, symbols: ClassSymbols | None = None, *, inputs: Inputs | None = None
+    ) -> ClassMaterial:
+        """See `Task`; given inputs take the place of those that training would have."""
         files = read_files(recipe.data, "classify", base)
         train = files.parts[0]
         if train is None:
@@ -76,10 +79,14 @@ class ClassifyTask(Task):
         name, examples = train
         if symbols is None:
             labels = Labels.of(recipe.model.predicts, [str(example.y) for example in examples], name)
-            symbols = ClassSymbols(inputs_of(recipe.data, examples), labels)
+            symbols = ClassSymbols(inputs or inputs_of(recipe.data, examples), labels)
         parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
         lines = [*files.lines, *remarks(recipe, symbols, parts[0])]
         return ClassMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))  # type: ignore[arg-type]
+
+    def open_from(self, recipe: Recipe, base: Path, init: Path) -> tuple[Any, bool]:
+        """See `Task`: a run that has other labels gives its encoder."""
+        return open_reading(self, recipe, base, init)
 
     def save_symbols(self, symbols: ClassSymbols, folder: Path) -> None:
         """See `Task`."""

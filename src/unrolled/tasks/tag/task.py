@@ -33,6 +33,7 @@ from unrolled.models.tagger import Tagger
 from unrolled.tasks.classify.task import shown_inputs
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
 from unrolled.tasks.task import Task
+from unrolled.tasks.transfer import open_reading
 
 if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
@@ -65,8 +66,10 @@ class TagTask(Task):
     name = "tag"
     counted = "timesteps"
 
-    def open(self, recipe: Recipe, base: Path, symbols: TagSymbols | None = None) -> TagMaterial:
-        """See `Task`."""
+    def open(
+        self, recipe: Recipe, base: Path, symbols: TagSymbols | None = None, *, inputs: Inputs | None = None
+    ) -> TagMaterial:
+        """See `Task`; given inputs take the place of those that training would have."""
         files = read_files(recipe.data, "tag", base)
         train = files.parts[0]
         if train is None:
@@ -74,13 +77,17 @@ class TagTask(Task):
         name, examples = train
         if symbols is None:
             labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme)
-            symbols = TagSymbols(inputs_of(recipe.data, examples), labels)
+            symbols = TagSymbols(inputs or inputs_of(recipe.data, examples), labels)
         symbols = replace(symbols, known=known_of(examples, symbols.labels))
         parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
         assert parts[0] is not None
         padding = padding_text(parts[0].lengths, recipe.training.batch, recipe.training.seed)
         lines = [*files.lines, _spans_line(symbols.labels), padding]
         return TagMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(filter(None, lines)))
+
+    def open_from(self, recipe: Recipe, base: Path, init: Path) -> tuple[Any, bool]:
+        """See `Task`: a run that has other labels gives its encoder."""
+        return open_reading(self, recipe, base, init)
 
     def save_symbols(self, symbols: TagSymbols, folder: Path) -> None:
         """See `Task`."""
