@@ -15,6 +15,7 @@ from unrolled.errors import UserError
 from unrolled.files import read_json
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.tasks import FOLDERS, task_of
+from unrolled.tasks.task import parts_of
 from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import RECIPE, check_run_folder, load_weights
 from unrolled.training.session import METRICS, begin
@@ -62,6 +63,20 @@ class Run:
             UserError: they are no longer where they were, or have become something else.
         """
         return self.task.open(self.recipe, self.folder, self.symbols)
+
+    def own_part(self) -> Any:
+        """The test part of the run's own data, or the validation part.
+
+        Raises:
+            UserError: there is none, or the data cannot be read.
+        """
+        try:
+            parts = parts_of(self.material)
+        except UserError as error:
+            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+        if not parts:
+            raise UserError("the run's data were all for training: give a file to evaluate on")
+        return parts["test" if "test" in parts else "validation"]
 
     def check_can(self, verb: str) -> None:
         """Refuse a verb that has no meaning for this task.

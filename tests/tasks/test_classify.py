@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import unrolled
+from commands import here
 from sessions import assert_resumes
 from unrolled.data.labels import Labels
 from unrolled.errors import UserError
@@ -88,6 +89,17 @@ def test_predictions_are_probabilities_and_alone_as_in_a_batch(run: ClassifyRun)
         assert alone.label == one.label
         assert alone.probabilities == pytest.approx(one.probabilities, abs=1e-6)
     assert run.predict([]) == []
+
+
+def test_a_score_is_the_log_probability_of_a_class(run: ClassifyRun) -> None:
+    found = run.predict("a great film")
+    for label, probability in found.probabilities.items():
+        assert run.score("a great film", label=label).log_probability == pytest.approx(math.log(probability))
+    with pytest.raises(UserError, match="has no class 'middling'; its classes: bad, good"):
+        run.score("a great film", label="middling")
+    ranked = here("score", str(run.folder), "a great film", "an awful plot", "--class", "good").out
+    assert ranked.index("a great film") < ranked.index("an awful plot")
+    assert "give --class NAME" in here("score", str(run.folder), "a great film").err
 
 
 def test_a_file_is_predicted_with_labels_or_without(run: ClassifyRun, data: Path, tmp_path: Path) -> None:

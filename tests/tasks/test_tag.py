@@ -1,5 +1,8 @@
 """Tagging from files to predictions: spans and labels, words, characters and frames; what is wrong is named."""
 
+import itertools
+import json
+import math
 import random
 from pathlib import Path
 
@@ -7,11 +10,12 @@ import numpy as np
 import pytest
 
 import unrolled
+from commands import here
 from unrolled.data.tag_labels import TagLabels
 from unrolled.data.tag_schemes import check
 from unrolled.errors import UserError
 from unrolled.tasks.tag.run import TagRun
-from unrolled.tasks.tag.task import TASK
+from unrolled.tasks.tag.task import HANDICAPS, TASK
 from unrolled.training.recipe import Recipe, recipe_from_mapping
 from unrolled.training.session import begin
 
@@ -85,6 +89,35 @@ def test_a_text_tokens_and_a_file_are_labelled_alike(run: TagRun, data: Path, tm
     several = run.predict_all(["Ann saw Bob", "the"])
     assert several[0].labels == run.predict("Ann saw Bob").labels
     assert several[1].labels == ("O",)
+
+
+def test_the_scores_of_all_labellings_sum_to_one(data: Path, tmp_path: Path) -> None:
+    run = trained(recipe_for(data, training__steps=20), tmp_path / "run")
+    every = [one for one in itertools.product(run.symbols.labels.names, repeat=2) if check(one, "IOB2") is None]
+    logs = {one: run.score("Ann saw", labels=one).log_probability for one in every}
+    assert math.fsum(map(math.exp, logs.values())) == pytest.approx(1, abs=1e-4)
+    assert max(logs, key=lambda one: logs[one]) == run.predict("Ann saw").labels
+    with pytest.raises(UserError, match="1 labels for 2 timesteps; give one each"):
+        run.score("Ann saw", labels=["O"])
+    assert "1. " in here("score", str(run.folder), "Ann saw", "--labels", "B-person O").out
+    assert "give --labels" in here("score", str(run.folder), "Ann saw").err
+
+
+def test_the_handicap_is_the_best_on_the_validation_part_and_is_kept(data: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(data, training__steps=12, training__learning_rate=0.004)
+    run = trained(recipe, tmp_path / "run")
+    kept = json.loads((run.folder / "decision.json").read_text())["handicap"]
+    assert run.model.handicap == kept
+    f1, found = {}, {}
+    for handicap in HANDICAPS:
+        run.model.handicap = handicap
+        figures = TASK.measure(recipe, run.symbols, run.model, run.material.valid).as_dict()["spans"]
+        f1[handicap], found[handicap] = figures["f1"], figures["predicted"]
+    assert f1[kept] == max(f1.values())
+    assert list(found.values()) == sorted(found.values())
+    (run.folder / "decision.json").write_text('{"handicap": "much"}')
+    with pytest.raises(UserError, match=r"decision\.json is not whole"):
+        unrolled.load(run.folder)
 
 
 @pytest.mark.parametrize("scheme", ["IO", "IOB1", "BIOES"])

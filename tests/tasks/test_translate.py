@@ -1,8 +1,10 @@
 """Translation from files to answers: digits to words and back; what is wrong is named."""
 
+import itertools
 import math
 import random
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 import unrolled
 from commands import here
 from sessions import assert_resumes
-from unrolled.data.dates import COUNTS, made_dates
+from unrolled.data.dates import COUNTS, LOCALES, PATTERNS, made_dates, written_date
 from unrolled.data.labelled import Example
 from unrolled.data.pairs import PairPart
 from unrolled.data.vocabulary import UNK
@@ -259,6 +261,13 @@ def test_built_in_dates_are_iso_and_each_is_in_one_part() -> None:
     assert len(set(written)) == len(written)
     assert parts == made_dates()
     assert all(len(y) == 10 and y[4] == y[7] == "-" for _, y in parts[2])
+
+
+def test_no_written_date_means_two_days() -> None:
+    days = [date(2003, 1, 1) + timedelta(days=number) for number in range(0, 365, 7)]
+    meant: dict[str, date] = {}
+    for day, pattern, locale in itertools.product(days, PATTERNS, LOCALES):
+        assert meant.setdefault(written_date(day, pattern, locale), day) == day
 
 
 # -- from the command line

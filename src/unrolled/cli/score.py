@@ -34,14 +34,18 @@ def score(
         str | None, typer.Option(metavar="TEXT", help="Of a translator: what the texts are translations of.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--class", metavar="NAME", help="Of a generator: the class; otherwise all of them.")
+        str | None, typer.Option("--class", metavar="NAME", help="Of a generator or classifier: under which class.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="LABELS", help="Of a tagger: the labels of the text's words, parted by blanks."),
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Of a generator: every text under every class.")] = False,
 ) -> None:
     """How probable texts are: log-probability, perplexity, and a ranking, best first."""
     wanted = all_texts(texts or [], file)
     opened = common.load(run, "score")
-    given = given_of(opened, source, label)
+    given = given_of(opened, source, label, labels)
     if by_class:
         _by_class(common, opened, wanted)
         return
@@ -68,8 +72,8 @@ def _by_class(common: Common, run: Any, texts: list[str]) -> None:
         print("\n" * bool(place) + table(rows, header=[text, "log P(text | class)"], right="-r"))
 
 
-def given_of(run: Any, source: str | None, label: str | None) -> dict[str, str]:
-    """What a score depends on besides the text: a translator's source, a generator's class.
+def given_of(run: Any, source: str | None, label: str | None, labels: str | None) -> dict[str, Any]:
+    """What a score depends on besides the text: a translator's source, a class, a tagger's labels.
 
     Raises:
         UserError: something is missing, or the run has no use for it.
@@ -77,8 +81,16 @@ def given_of(run: Any, source: str | None, label: str | None) -> dict[str, str]:
     task = run.recipe.task
     if source is not None and task != "translate":
         raise UserError(f"{run.folder} is a run of the task {task}: --source is for translators")
-    if label is not None and task != "generate":
-        raise UserError(f"{run.folder} is a run of the task {task}: --class is for generators")
+    if label is not None and task not in ("generate", "classify"):
+        raise UserError(f"{run.folder} is a run of the task {task}: --class is for generators and classifiers")
+    if labels is not None and task != "tag":
+        raise UserError(f"{run.folder} is a run of the task {task}: --labels is for taggers")
+    if task == "classify" and label is None:
+        raise UserError("a classifier says how probable a class is, given a text: give --class NAME")
+    if task == "tag":
+        if labels is None:
+            raise UserError("a tagger says how probable labels are, given a text: give --labels 'ONE A WORD'")
+        return {"labels": labels.split()}
     if task == "translate":
         if source is None:
             raise UserError("what are the texts translations of? Give --source TEXT")

@@ -26,18 +26,22 @@ def made_dates(seed: int = 0) -> tuple[list[tuple[str, str]], ...]:
     Raises:
         UserError: Babel is not installed.
     """
-    try:
-        from babel.dates import format_date
-    except ImportError:
-        raise UserError("the built-in dates are written by Babel: pip install 'unrolled[dates]'") from None
     draw, seen = random.Random(seed), set[str]()
     parts = tuple([] for _ in COUNTS)  # type: tuple[list[tuple[str, str]], ...]
     for part, count in zip(parts, COUNTS, strict=True):
         while len(part) < count:
             day = FIRST + timedelta(days=draw.randrange(DAYS))
-            written = format_date(day, draw.choice(PATTERNS), locale=draw.choice(LOCALES))
-            written = " ".join(written.split()).lower()
+            written = written_date(day, draw.choice(PATTERNS), draw.choice(LOCALES))
             if written not in seen:
                 seen.add(written)
                 part.append((written, day.isoformat()))
     return parts
+
+
+def written_date(day: date, pattern: str, locale: str) -> str:
+    """A day as people of a locale write it, in lower case, with single blanks."""
+    try:
+        from babel.dates import format_date
+    except ImportError:
+        raise UserError("the built-in dates are written by Babel: pip install 'unrolled[dates]'") from None
+    return " ".join(format_date(day, pattern, locale=locale).split()).lower()

@@ -38,16 +38,20 @@ class Tagger(nn.Module):
         labels: how many labels, L.
         cell: the recurrence, or None.
         transitions: what a tag scheme allows; None for everything. Only a CRF can heed it.
+        outside: the label of a step that is in no span, where labels are spans; None otherwise.
+
+    `handicap` is how many nats that label is held back by when the best labels are chosen. Likelihood is won by silence
+    where spans are rare, F1 is not. Training leaves it at 0.
 
     Shapes: see `Encoder`; targets are (T, B) label ids, `UNCOUNTED` past the end.
     """
 
     def __init__(
         self, settings: ModelSettings, kind: InputKind, labels: int, cell: Cell | None, *,
-        transitions: Transitions | None = None,
+        transitions: Transitions | None = None, outside: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.labels = labels
+        self.labels, self.outside, self.handicap = labels, outside, 0.0
         self.encoder = Encoder(settings, kind, cell, bidirectional=settings.bidirectional)
         self.head = head_of(settings, self.encoder.output_size)
         self.output = nn.Linear(self.head.output_size, labels)
@@ -73,6 +77,9 @@ class Tagger(nn.Module):
 
     def best(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(T, B) the most probable labels; of a CRF the most probable sequence."""
+        if self.outside is not None and self.handicap:
+            scores = scores.clone()
+            scores[..., self.outside] -= self.handicap
         return scores.argmax(-1) if self.crf is None else self.crf.viterbi(scores, lengths)[0]
 
     def probabilities(self, scores: Tensor, lengths: Tensor) -> Tensor:

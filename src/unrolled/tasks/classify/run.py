@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from unrolled.data.examples import Part, part_of, read_file
 from unrolled.data.labelled import Example
+from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.classifier import Classifier
 from unrolled.run import Run
 from unrolled.tasks.classify.figures import ClassFigures
 from unrolled.tasks.classify.task import ClassSymbols, part_for
-from unrolled.tasks.task import parts_of
 
 Sequence_ = str | NDArray[np.float32]
 
@@ -54,7 +54,7 @@ class ClassifyRun(Run):
     run.predict(["one text", "another"])
     """
 
-    verbs = ("predict", "evaluate")
+    verbs = ("predict", "score", "evaluate")
     model: Classifier
     symbols: ClassSymbols
 
@@ -71,6 +71,21 @@ class ClassifyRun(Run):
         if isinstance(x, str | np.ndarray):
             return self._predicted([Example(x, None, 1)], "the sequence given")[0]
         return self._predicted([Example(one, None, line) for line, one in enumerate(x, start=1)], "the sequences given")
+
+    def score(self, x: Sequence_, /, *, label: str) -> Score:
+        """log P(label | x), of a text or of frames.
+
+        Raises:
+            UserError: there is no such class; numbers have no probability.
+        """
+        found = self.predict(x)
+        if label not in found.probabilities:
+            known = ", ".join(self.symbols.labels.names)
+            raise UserError(
+                f"{self.folder} has no class {label!r}; " + (f"its classes: {known}" if known else "numbers")
+            )
+        log = math.log(max(found.probabilities[label], 1e-300))
+        return Score(x if isinstance(x, str) else "frames", (SymbolScore(label, log, label),), 0)
 
     def predict_file(self, path: str | Path) -> list[ClassPrediction]:
         """The same for the sequences of a file, with labels or without: any format that training reads."""
@@ -118,13 +133,7 @@ class ClassifyRun(Run):
         if path is not None:
             read = read_file(self.recipe.data, "classify", Path(path), "", Path())
             return part_for(self.recipe, self.symbols, read.name, read.examples)
-        try:
-            parts = parts_of(self.material)
-        except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
-        if not parts:
-            raise UserError("the run's data were all for training: give a file to evaluate on")
-        own: Part[Any] = parts["test" if "test" in parts else "validation"]
+        own: Part[Any] = self.own_part()
         return own
 
     def evaluate(self, path: str | Path | None = None) -> ClassFigures:

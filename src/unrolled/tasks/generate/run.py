@@ -23,7 +23,6 @@ from unrolled.tasks.classify.run import ClassPrediction
 from unrolled.tasks.drawing import How, Start, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.generate.figures import GenerationFigures
 from unrolled.tasks.generate.task import GenerateSymbols, SequencePart, likelihoods_by_step, part_for
-from unrolled.tasks.task import parts_of
 
 
 class GenerateRun(Run):
@@ -212,13 +211,7 @@ class GenerateRun(Run):
             if self.classes and part.labels is None:
                 raise UserError(f"{read.name}: it has no classes, and the run was trained with them")
             return part
-        try:
-            parts = parts_of(self.material)
-        except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
-        if not parts:
-            raise UserError("the run's data were all for training: give a file to evaluate on")
-        own: SequencePart = parts["test" if "test" in parts else "validation"]
+        own: SequencePart = self.own_part()
         return own
 
     def evaluate(self, path: str | Path | None = None) -> GenerationFigures:

@@ -15,12 +15,12 @@ from unrolled.data.examples import Part, part_of, read_file
 from unrolled.data.labelled import Example
 from unrolled.data.surfaces import split_words
 from unrolled.data.tag_schemes import spans_of
+from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.tagger import Tagger
 from unrolled.run import Run
 from unrolled.tasks.tag.figures import TagFigures, whole_spans
 from unrolled.tasks.tag.task import TagSymbols, part_for
-from unrolled.tasks.task import parts_of
 
 Steps = Sequence[str] | NDArray[np.float32]
 
@@ -62,7 +62,7 @@ class TagRun(Run):
     run.predict([["one", "sentence"], ["another", "one"]])
     """
 
-    verbs = ("predict", "evaluate")
+    verbs = ("predict", "score", "evaluate")
     model: Tagger
     symbols: TagSymbols
 
@@ -130,6 +130,27 @@ class TagRun(Run):
                 spans.append(FoundSpan(text, span.type, span.first, span.last, min(shares[span.first : span.last])))
         return TagPrediction(example.x, labels, tuple(shares), tuple(spans))
 
+    @torch.no_grad()
+    def score(self, x: str | Steps, /, *, labels: Sequence[str]) -> Score:
+        """How probable labels are, together, for a text, its tokens or frames: log P(y⟨1⟩, ..., y⟨T⟩ | x).
+
+            run.score("They sat", labels=["PRON", "VERB"]).log_probability
+
+        Raises:
+            UserError: another number of labels than of timesteps, or one that training never saw.
+        """
+        example = self._example(x, 1)
+        if len(labels) != len(example.x):
+            raise UserError(f"{len(labels)} labels for {len(example.x)} timesteps; give one each")
+        targets = self.symbols.labels.targets(tuple(labels), "the labels given")
+        spell = self.recipe.model.characters > 0
+        part = part_of("the sequence given", [example], self.symbols.inputs, lambda _: targets, spell=spell)
+        batch = part.batch(np.array([0])).to(self.device)
+        scores = self.model.scores(batch.inputs, batch.lengths, batch.spellings)
+        log = -float(self.model.loss(scores, batch.targets, batch.lengths))
+        text = x if isinstance(x, str) else " ".join(map(str, x)) if not isinstance(x, np.ndarray) else "frames"
+        return Score(text, (SymbolScore(" ".join(labels), log, " ".join(labels)),), 0)
+
     def part(self, path: str | Path | None = None) -> Part[Any]:
         """A labelled file as examples; without one the run's own test part, or its validation part.
 
@@ -139,15 +160,8 @@ class TagRun(Run):
         if path is not None:
             read = read_file(self.recipe.data, "tag", Path(path), "", Path())
             return part_for(self.recipe, self.symbols, read.name, read.examples)
-        try:
-            material = self.material
-        except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
-        self.symbols = replace(self.symbols, known=material.symbols.known)
-        parts = parts_of(material)
-        if not parts:
-            raise UserError("the run's data were all for training: give a file to evaluate on")
-        own: Part[Any] = parts["test" if "test" in parts else "validation"]
+        own: Part[Any] = self.own_part()
+        self.symbols = replace(self.symbols, known=self.material.symbols.known)
         return own
 
     def evaluate(self, path: str | Path | None = None) -> TagFigures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from unrolled.data.labelled import Example
 from unrolled.data.tag_labels import TagLabels
 from unrolled.data.tag_schemes import spans_of, transitions
 from unrolled.errors import UserError
+from unrolled.files import atomic_write_text, read_json
 from unrolled.models.build import built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger
 from unrolled.tasks.classify.task import shown_inputs
@@ -37,6 +39,11 @@ from unrolled.tasks.transfer import open_reading
 
 if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
+
+
+DECISION = "decision.json"
+HANDICAPS = tuple(step / 4 for step in range(21))
+"""Nats, of which the validation part chooses one."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,11 @@ class TagTask(Task):
         """See `Task`."""
         labels, kind = symbols.labels, input_kind(recipe.model, symbols.inputs)
         allowed = transitions(labels.names, labels.scheme) if labels.scheme else None
+        outside = labels.ids.get("O") if labels.scheme else None
 
         def make() -> Tagger:
             recurrence = settings_cell(recipe.model, cell)
-            return Tagger(recipe.model, kind, len(labels.names), recurrence, transitions=allowed)
+            return Tagger(recipe.model, kind, len(labels.names), recurrence, transitions=allowed, outside=outside)
 
         return built(make, cell, lambda model: model.scores(*kind.example()))
 
@@ -134,10 +142,7 @@ class TagTask(Task):
                 with torch.no_grad():
                     scores = model.scores(here.inputs, here.lengths, here.spellings)
                     nats = float(model.loss(scores, here.targets, here.lengths))
-                    best = model.best(scores, here.lengths).cpu().numpy()
-                lengths = batch.lengths.tolist()
-                guesses = [best[:length, row] for row, length in enumerate(lengths)]
-                truth = [batch.targets[:length, row].numpy() for row, length in enumerate(lengths)]
+                    guesses, truth = _guesses(model, scores, here)
                 yield Piece(nats, batch.counted, batch.numbers, guesses, truth)
         finally:
             model.train(was_training)
@@ -178,6 +183,33 @@ class TagTask(Task):
 
         return beside
 
+    def conclude(self, recipe: Recipe, model: Tagger, material: TagMaterial, folder: Path) -> None:
+        """Where labels are spans: find the handicap of "in no span" that gives the validation part the highest F1."""
+        part, symbols = material.valid, material.symbols
+        if part is None or model.outside is None:
+            return
+        model.eval()
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            batches = [batch.to(device) for batch in part.whole()]
+            scores = [model.scores(batch.inputs, batch.lengths, batch.spellings) for batch in batches]
+        f1 = {}
+        for handicap in HANDICAPS:
+            model.handicap = handicap
+            guessed = [_guesses(model, one, batch) for one, batch in zip(scores, batches, strict=True)]
+            pieces = [Piece(0.0, b.counted, b.numbers, *own) for b, own in zip(batches, guessed, strict=True)]
+            f1[handicap] = self.figures(recipe, symbols, part, pieces).spans().f1
+        model.handicap = max(f1, key=lambda handicap: (f1[handicap], -handicap))
+        atomic_write_text(folder / DECISION, json.dumps({"handicap": model.handicap}) + "\n")
+
+    def restore(self, model: Tagger, folder: Path) -> None:
+        """Put back what `conclude` found."""
+        if (folder / DECISION).exists():
+            written = read_json(folder / DECISION).get("handicap")
+            if not isinstance(written, int | float) or not 0 <= written < 1e6:
+                raise UserError(f'{folder / DECISION} is not whole: "handicap" must be a number, 0 or more')
+            model.handicap = float(written)
+
     def unit(self, recipe: Recipe) -> str:
         """See `Task`."""
         return ""
@@ -193,6 +225,16 @@ class TagTask(Task):
     def selects_by_loss(self) -> bool:
         """See `Task`."""
         return False
+
+
+def _guesses(model: Tagger, scores: torch.Tensor, batch: ExampleBatch) -> tuple[list[Any], list[Any]]:
+    """The best labels of each sequence, and the true ones."""
+    best, truth = model.best(scores, batch.lengths).cpu().numpy(), batch.targets.cpu().numpy()
+    lengths = batch.lengths.tolist()
+    return (
+        [best[:length, row] for row, length in enumerate(lengths)],
+        [truth[:length, row] for row, length in enumerate(lengths)],
+    )
 
 
 def labels_of(example: Example) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.translator import Translator
 from unrolled.run import Run
-from unrolled.tasks.task import parts_of
 from unrolled.tasks.translate.answers import answers, batches_of, beam_of, log_probabilities, normal, references
 from unrolled.tasks.translate.figures import Answered, TranslationFigures, quality
 from unrolled.tasks.translate.task import PairSymbols, part_for
@@ -197,13 +196,7 @@ class TranslateRun(Run):
         if path is not None:
             read = read_file(self.recipe.data, "translate", Path(path), "", Path())
             return part_for(self.recipe, self.symbols, read.name, read.examples)
-        try:
-            parts = parts_of(self.material)
-        except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
-        if not parts:
-            raise UserError("the run's data were all for training: give a file to evaluate on")
-        own: PairPart = parts["test" if "test" in parts else "validation"]
+        own: PairPart = self.own_part()
         return own
 
     def evaluate(
