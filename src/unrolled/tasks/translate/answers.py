@@ -16,9 +16,9 @@ from unrolled.models.translator import DecoderState, Translator
 
 
 def beam_of(settings: DecodingSettings, *, best: int = 1) -> Beam:
-    """A recipe's way to search. <unk> is no answer."""
+    """A recipe's way to search, wide enough for the `best` answers. <unk> is no answer."""
     return Beam(
-        settings.beam, settings.alpha, settings.coverage, settings.block_repeats, min(best, settings.beam),
+        max(settings.beam, best), settings.alpha, settings.coverage, settings.block_repeats, best,
         frozenset([UNK]),
     )  # fmt: skip
 
