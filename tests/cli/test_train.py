@@ -237,3 +237,17 @@ def test_interrupted_and_resumed(place: Path, unrolled) -> None:
     assert resumed.code == 0, resumed.err
     assert "resuming runs/long at step" in resumed.err
     assert json.loads(resumed.out)["step"] == 600
+
+
+def test_two_files_of_parallel_text(unrolled, place) -> None:
+    (place / "a.en").write_text("".join(f"number {n}\n" for n in range(40)))
+    (place / "a.fr").write_text("".join(f"nombre {n}\n" for n in range(40)))
+    words = ["--beside", "a.fr", "--level", "character", "--set", "data.vocabulary_size=0", "--set", "training.steps=2"]
+    answer = unrolled("train", "translate", "--data", "a.en", "--run", "runs/two", *words, *TINY)
+    assert answer.code == 0, answer.err
+    assert "target a.fr" in answer.err + answer.out
+    assert "BLEU" in answer.out
+    (place / "a.fr").write_text("nombre\n")
+    answer = unrolled("train", "translate", "--data", "a.en", "--run", "runs/three", *words, *TINY)
+    assert answer.code == 1
+    assert "a.en has 40 lines and a.fr 1: parallel text has as many in both" in answer.err

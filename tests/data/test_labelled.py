@@ -291,3 +291,17 @@ def test_real_pairs_are_unquoted(shared_data: Path) -> None:
         found = read_labelled(path, "translate")
         assert len(found.examples) == count
         assert [f"{x}\t{y}" for x, y in pairs(found.examples)] == path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("content", ["ann\nbob\n\ncleo\n", "one, two\nthree, four\n", "  ann \r\nbob\r\n"])
+def test_a_plain_text_is_a_sequence_a_line_for_generators(tmp_path: Path, content: str) -> None:
+    read = read_labelled(written(tmp_path, "names.txt", content), "generate")
+    expected = [line.strip() for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
+    assert [(one.x, one.y) for one in read.examples] == [(text, None) for text in expected]
+    assert read.description.startswith("read as LINES: a text a line; ")
+
+
+def test_a_table_of_a_text_and_few_classes_is_recognised_for_generators(tmp_path: Path) -> None:
+    rows = "".join(f"name{number}\t{'ab'[number % 2]}\n" for number in range(9))
+    read = read_labelled(written(tmp_path, "names.txt", rows), "generate")
+    assert (read.examples[3].x, read.examples[3].y) == ("name3", "b")

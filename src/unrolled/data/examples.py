@@ -23,6 +23,7 @@ from unrolled.data.encoding import lowered
 from unrolled.data.labelled import Example, Labelled, read_labelled
 from unrolled.data.settings import DEFAULT_BPE, DataSettings
 from unrolled.data.splitting import PART_NAMES, Split
+from unrolled.data.vectors import read_vectors
 from unrolled.data.vocabulary import UNK, Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text, read_json
@@ -243,14 +244,23 @@ def _lines(read: list[Labelled], parts: Sequence[tuple[str, tuple[Example, ...]]
 # -- from texts to numbers
 
 
-def inputs_of(settings: DataSettings, examples: Sequence[Example]) -> Inputs:
-    """The vocabulary, or the scale of the frames, of the training part."""
+def inputs_of(settings: DataSettings, examples: Sequence[Example], base: Path) -> Inputs:
+    """The vocabulary, or the scale of the frames, of the training part; and the words that there are vectors of."""
     first = examples[0].x
     if isinstance(first, np.ndarray):
         return FrameScale.of(example.x for example in examples if isinstance(example.x, np.ndarray))
     if settings.level in ("bpe", "byte") and not isinstance(first, str):
         raise UserError(f'data.level = "{settings.level}" cuts texts, and these are tokens already; use word')
-    return vocabulary_of(settings, [example.x for example in examples])
+    vocabulary = vocabulary_of(settings, [example.x for example in examples])
+    if not settings.vectors:
+        return vocabulary
+    more = [word for word in read_vectors(vectors_path(settings, base))[0] if word not in vocabulary.ids]
+    return replace(vocabulary, symbols=(*vocabulary.symbols, *more))
+
+
+def vectors_path(settings: DataSettings, base: Path) -> Path:
+    """Where the word vectors are."""
+    return base / Path(settings.vectors).expanduser()
 
 
 def vocabulary_of(settings: DataSettings, texts: Sequence[Any]) -> Vocabulary:

@@ -9,7 +9,7 @@ from unrolled.settings import limits_of, setting
 
 TEXT_FORMATS = ("text", "lines")
 LABELLED_FORMATS = ("tsv", "csv", "jsonl", "parquet", "conll", "conllu", "ts", "frames-csv", "npz", "fasta")
-PATHS = ("path", "valid", "test", "beside", "valid_beside", "test_beside")
+PATHS = ("path", "valid", "test", "beside", "valid_beside", "test_beside", "vectors")
 """The keys that are paths."""
 FORMATS = (*TEXT_FORMATS, *LABELLED_FORMATS, "")
 LEVELS = ("character", "word", "bpe", "byte")
@@ -51,6 +51,9 @@ class DataSettings:
     beside: str = setting("", help="a second file: the other side of parallel text, or labels of a FASTA file")
     valid_beside: str = setting("", help="the same for valid")
     test_beside: str = setting("", help="the same for test")
+    vectors: str = setting(
+        "", help="classify, tag: word vectors to start from, a word and its numbers a line; word level"
+    )
     skip_bad_rows: int = setting(0, minimum=0, help="tolerate so many rows that cannot be read, and say which")
 
     def problems(self) -> list[str]:
@@ -84,6 +87,8 @@ class DataSettings:
             found.append(f'data.unknown applies to level word only, and data.level is "{self.level}"; remove one')
         if self.unknown and self.unknown.split() != [self.unknown]:
             found.append(f"data.unknown = {self.unknown!r} must be one word")
+        if self.vectors and self.level != "word":
+            found.append(f'data.vectors are of words, and data.level is "{self.level}"; use level "word"')
         if self.unique and self.format == "text":
             found.append('data.unique drops repeated lines: it needs data.format = "lines"')
         return found

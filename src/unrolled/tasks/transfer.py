@@ -1,4 +1,4 @@
-"""Starting from another run: all of its weights, or, where it answers something else, what reads the sequence."""
+"""Starting from what was learned elsewhere: another run's weights, those of its encoder, or word vectors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from unrolled.data.examples import Inputs, load_inputs
+from unrolled.data.vectors import read_vectors
+from unrolled.data.vocabulary import SPECIALS, Vocabulary
 from unrolled.errors import UnknownLabel, UserError
 from unrolled.models.build import check_weights
 from unrolled.training.recipe import load_recipe
@@ -73,3 +75,31 @@ def take_weights(model: nn.Module, init: Path, *, whole: bool) -> str:
             f"{init}: neither its input layer nor its recurrent layers fit this model; use its [model] settings"
         )
     return f"starting from {init}: {' and '.join(taken)}"
+
+
+def put_vectors(model: nn.Module, vocabulary: Vocabulary, path: Path) -> str:
+    """Put word vectors into a model's embedding, scaled to its deviation; returns what was done, for people.
+
+    A word that has no vector, but has one in lower case, takes that.
+
+    Raises:
+        UserError: the vectors have another width than the embedding.
+    """
+    words, vectors = read_vectors(path)
+    encoder: Any = model.encoder
+    weight = getattr(encoder.input, "words", encoder.input).weight
+    if vectors.shape[1] != weight.shape[1]:
+        raise UserError(
+            f"{path}: its vectors have {vectors.shape[1]} numbers, and model.embedding is {weight.shape[1]}; "
+            f"set model.embedding = {vectors.shape[1]}"
+        )
+    places = {word: place for place, word in enumerate(words)}
+    with torch.no_grad():
+        scaled = torch.from_numpy(vectors) * (weight.std() / vectors.std())
+        found = 0
+        for id, word in enumerate(vocabulary.symbols[len(SPECIALS) :], start=len(SPECIALS)):
+            place = places.get(word, places.get(word.lower()))
+            if place is not None:
+                weight[id] = scaled[place]
+                found += 1
+    return f"word vectors: {found:,} of {len(vocabulary) - len(SPECIALS):,} words start from {path.name}"

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from unrolled.cells import Cell
+from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
 from unrolled.models.build import cell_of_run, check_weights, write_cell
 from unrolled.tasks import task_of
 from unrolled.tasks.task import Batches, Material, Task, parts_of
-from unrolled.tasks.transfer import take_weights
+from unrolled.tasks.transfer import put_vectors, take_weights
 from unrolled.training.curves import draw_curves
 from unrolled.training.loop import Trainer, validation_interval
 from unrolled.training.progress import Progress
@@ -84,6 +85,8 @@ def begin(
     say(material.description)
     if init:
         say(take_weights(model, init, whole=whole))
+    elif recipe.data.vectors and task.name in ("classify", "tag"):
+        say(put_vectors(model, material.symbols.inputs, vectors_path(recipe.data, base)))
     model.to(fabric.device)
     steps, estimate = fabric.broadcast(plan(task, recipe, model, material))  # every process has measured another time
     say(estimate)

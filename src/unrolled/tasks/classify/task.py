@@ -79,7 +79,7 @@ class ClassifyTask(Task):
         name, examples = train
         if symbols is None:
             labels = Labels.of(recipe.model.predicts, [str(example.y) for example in examples], name)
-            symbols = ClassSymbols(inputs or inputs_of(recipe.data, examples), labels)
+            symbols = ClassSymbols(inputs or inputs_of(recipe.data, examples, base), labels)
         parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
         lines = [*files.lines, *remarks(recipe, symbols, parts[0])]
         return ClassMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ class TagTask(Task):
         name, examples = train
         if symbols is None:
             labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme)
-            symbols = TagSymbols(inputs or inputs_of(recipe.data, examples), labels)
+            symbols = TagSymbols(inputs or inputs_of(recipe.data, examples, base), labels)
         symbols = replace(symbols, known=known_of(examples, symbols.labels))
         parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
         assert parts[0] is not None
