@@ -22,7 +22,7 @@ from unrolled.decoding.error_analysis import Analysis, Judged
 from unrolled.errors import UserError
 from unrolled.models.translator import Translator
 from unrolled.tasks.translate.answers import answers, log_probabilities
-from unrolled.tasks.translate.figures import Answered, by_length, quality
+from unrolled.tasks.translate.figures import Answered, bootstrapped, by_length, quality
 from unrolled.tasks.translate.memory import TranslationMemory
 from unrolled.tasks.translate.run import TranslateRun
 from unrolled.tasks.translate.task import TASK, part_for
@@ -246,6 +246,19 @@ def test_bleu_takes_all_references_of_a_source() -> None:
     assert quality(answered)["bleu"] == pytest.approx(100)
     assert quality(answered)["exact"] == 1
     assert [row["sources"] for row in by_length(answered)] == [2]
+
+
+def test_the_interval_is_around_the_corpus_score() -> None:
+    draw = random.Random(2)
+    words = ["a", "b", "c", "d", "e", "f", "g", "h"]
+    answered = []
+    for number in range(60):
+        text = [draw.choice(words) for _ in range(draw.randint(5, 12))]
+        said = [word if draw.random() < 0.8 else "x" for word in text]
+        answered.append(Answered(str(number), " ".join(said), (" ".join(text), "a b c d")))
+    low, high = bootstrapped(answered)
+    assert low < quality(answered)["bleu"] < high
+    assert bootstrapped([answered[0]] * 5)[0] == pytest.approx(quality([answered[0]] * 5)["bleu"])
 
 
 def test_the_memory_finds_the_nearest_source() -> None:

@@ -52,11 +52,15 @@ def tag_text(figures: Mapping[str, Any]) -> str:
     parts = {"seen_words": "words that training had", "unseen_words": "words that it had not"}
     rows += [[text, f"{figures[name]:.2%}"] for name, text in parts.items() if name in figures]
     parts = {"seen_spans": "F1 of spans that training had", "unseen_spans": "F1 of spans that it had not"}
-    rows += [[text, f"{figures[name]['f1']:.2%}"] for name, text in parts.items() if name in figures]
+    rows += [[text, _f1(figures[name])] for name, text in parts.items() if name in figures]
     if spans:
         rows.append(["accuracy of labels", f"{figures['accuracy']:.2%}"])
     rows.append(["nats a timestep", number(figures["nats_per_timestep"])])
     return f"{figures['sequences']:,} sequences, {figures['timesteps']:,} timesteps\n{table(rows, right='-r')}"
+
+
+def _f1(spans: Mapping[str, Any]) -> str:
+    return f"{spans['f1']:.2%}" if spans["gold"] else "there are none"
 
 
 def generation_text(figures: Mapping[str, Any]) -> str:

@@ -100,12 +100,12 @@ def bootstrapped(answered: Sequence[Answered], seed: int = 0) -> tuple[float, fl
     import numpy as np
     from sacrebleu.metrics.bleu import BLEU
 
-    bleu = BLEU()
-    counts = np.array(
-        bleu._extract_corpus_statistics([one.answer for one in answered], streams_of(answered)), dtype=np.int64
-    )
+    single = BLEU(effective_order=True)  # for single sentences sacrebleu asks for that; what it counts is the same
+    each = [single.sentence_score(one.answer, list(one.references)) for one in answered]
+    counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each])
     draws = np.random.default_rng(seed).integers(len(counts), size=(BOOTSTRAPS, len(counts)))
-    scores = [bleu._compute_score_from_stats(counts[draw].sum(axis=0).tolist()).score for draw in draws]
+    sums = [counts[draw].sum(axis=0).tolist() for draw in draws]
+    scores = [BLEU.compute_bleu(found[:4], found[4:8], found[8], found[9]).score for found in sums]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)
 

@@ -220,7 +220,9 @@ class TranslateRun(Run):
             search: as for `predict`.
         """
         beam, part = self.search(**search), self.part(path)
-        sources = list(references(part, self.symbols.target).items())[: most or None]
+        sources = list(references(part, self.symbols.target).items())
+        if most:  # from everywhere: files are often sorted by length
+            sources = sources[:: max(1, len(sources) // most)][:most]
         numbers = [number for _, (number, _) in sources]
         wide = replace(beam, width=wider or 4 * beam.width)
         if wide.width <= beam.width:
