@@ -79,10 +79,16 @@ def paragraphs(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _data(run: "Run") -> list[tuple[str, str]]:
     data = run.recipe.data
-    if not data.path:
+    kinds = {"lines": "every line a sequence by itself", "text": "running text"}
+    kind = kinds.get(
+        data.format, {"translate": "pairs", "generate": "sequences"}.get(run.recipe.task, "labelled sequences")
+    )
+    text = data.path
+    if not text:
         from unrolled.data.builtin import NAME
-    text = data.path or NAME
-    kind = {"lines": "every line a sequence by itself", "text": "running text"}.get(data.format, "labelled sequences")
+        from unrolled.data.dates import DATES
+
+        text = DATES if run.recipe.task == "translate" else NAME
     others = [f"{part} {path}" for part, path in (("validation", data.valid), ("test", data.test)) if path]
     return [
         ("data", ", ".join([text, *others])),
