@@ -75,7 +75,7 @@ def _whole_rows(path: Path, folder: Path) -> Path:
             part.write_text(whole + "\n", encoding="utf-8")
         else:  # rows from everywhere: some files are sorted by their label
             first, *rows = file.readlines()
-            part.write_text(first + "".join(rows[:: len(rows) // 400]), encoding="utf-8")
+            part.write_text(first + "".join(rows[:: max(1, len(rows) // 400)]), encoding="utf-8")
     return part
 
 

@@ -13,6 +13,7 @@ from cell_table import NAMES, OF, tuple_of
 from tolerances import assert_equal
 from unrolled.nn import Recurrent
 from unrolled.nn.lookahead import LookaheadBidirectional, Stream
+from vendor_bfloat16 import skip_without
 
 engines = st.sampled_from(["eager", "auto"])
 names = st.sampled_from(["lstm", "gru", "leaky", "highway"])  # few: each has its kernels compiled
@@ -346,6 +347,7 @@ def test_other_forms_of_input() -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "eager", "vendor"])
 def test_under_autocast(engine: str) -> None:
+    skip_without(engine)
     layer = layer_of("lstm", 2, dtype=torch.float32, engine=engine)
     x = x_of(layer, 13, 2)
     with torch.autocast("cpu", torch.bfloat16):
