@@ -140,9 +140,11 @@ def test_resume_is_uninterrupted(data: Path, tmp_path: Path) -> None:
         {"model__pooling": "max", "model__bidirectional": False, "model__cell": "gru"},
         {"model__pooling": "attention", "model__head_layers": 1, "model__class_weights": "balanced"},
         {"data__level": "character", "model__embedding": 0, "model__label_smoothing": 0.1},
+        {"data__level": "bpe", "data__vocabulary_size": 270},
+        {"data__level": "byte"},
         {"model__characters": 8, "training__average": 0.9},
     ],
-    ids=["no recurrence", "max, one way", "attention, balanced", "one-hot characters", "spelt, averaged"],
+    ids=["no recurrence", "max, one way", "attention, balanced", "one-hot", "bpe", "bytes", "spelt, averaged"],
 )
 def test_every_kind_of_model_trains_and_loads(data: Path, tmp_path: Path, overrides: dict[str, object]) -> None:
     run = trained(recipe_for(data, training__steps=6, training__validate_every=3, **overrides), tmp_path / "run")

@@ -82,6 +82,18 @@ class Common:
         return run
 
 
+def refuse_unless(run: Any, given: bool, option: str, **whose: str) -> None:
+    """Refuse an option that was given for a run of another task; `whose` are the tasks it is for, in words.
+
+    Raises:
+        UserError: it was.
+    """
+    if given and run.recipe.task not in whose:
+        raise UserError(
+            f"{run.folder} is a run of the task {run.recipe.task}: {option} is for {' and '.join(whose.values())}"
+        )
+
+
 _PANEL = "Everywhere"
 JsonOption = Annotated[bool | None, typer.Option("--json", help="Results as JSON.", rich_help_panel=_PANEL)]
 ThreadsOption = Annotated[

@@ -54,7 +54,7 @@ def evaluate(
 
 def _labels(common: Common, run: Any, file: Path | None, picture: Path | None) -> None:
     part = run.part(file)
-    figures = dict(run.task.measure(run.recipe, run.symbols, run.model, part, full=True).as_dict())
+    figures = run.task.measure(run.recipe, run.symbols, run.model, part, full=True).as_dict()
     if picture is not None and "confusions" in figures:
         from unrolled.tasks.classify.picture import draw_confusions
 

@@ -45,7 +45,9 @@ def predict(
     output: Annotated[Output, typer.Option(help="auto: pretty on a terminal, otherwise tsv.")] = Output.auto,
     beam: BeamOption = None,
     alpha: AlphaOption = None,
-    best: Annotated[int | None, typer.Option(min=1, help="Translations: how many answers, at most the beam.")] = None,
+    best: Annotated[
+        int | None, typer.Option(min=1, help="Translations: how many answers; the beam is at least as wide.")
+    ] = None,
 ) -> None:
     """Labels or translations, with their probabilities.
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.common import Common, RunFolder, say_json, verb
-from unrolled.errors import UserError
+from unrolled.cli.common import Common, RunFolder, refuse_unless, say_json, verb
 
 EXAMPLES = (
     "unrolled sample runs/demo --temperature 0.6 --length 800",
@@ -40,11 +39,8 @@ def sample(
 ) -> None:
     """Draw novel sequences from what the run has learned; one is shown as it is drawn."""
     opened = common.load(run, "sample")
-    given: dict[str, Any] = {}
-    if label is not None:
-        if opened.recipe.task != "generate":
-            raise UserError(f"{run} is a run of the task {opened.recipe.task}: --class is for generators")
-        given["label"] = label
+    refuse_unless(opened, label is not None, "--class", generate="generators")
+    given: dict[str, Any] = {} if label is None else {"label": label}
     given |= {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition": repetition,
         "length": length, "seed": seed, "reject_unknown": reject_unk,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.common import Common, RunFolder, bar, path_of, say_json, table, verb
+from unrolled.cli.common import Common, RunFolder, bar, path_of, refuse_unless, say_json, table, verb
 from unrolled.cli.figures import COUNTING, number
 from unrolled.errors import UserError
 
@@ -61,8 +61,7 @@ def score(
 
 def _by_class(common: Common, run: Any, texts: list[str]) -> None:
     """Every text under every class."""
-    if run.recipe.task != "generate":
-        raise UserError(f"{run.folder} is a run of the task {run.recipe.task}: --by-class is for generators")
+    refuse_unless(run, True, "--by-class", generate="generators")
     found = {text: run.scores_by_class(text) for text in texts}
     if common.json:
         say_json([{"text": text, "log_probability": logs} for text, logs in found.items()])
@@ -79,12 +78,9 @@ def given_of(run: Any, source: str | None, label: str | None, labels: str | None
         UserError: something is missing, or the run has no use for it.
     """
     task = run.recipe.task
-    if source is not None and task != "translate":
-        raise UserError(f"{run.folder} is a run of the task {task}: --source is for translators")
-    if label is not None and task not in ("generate", "classify"):
-        raise UserError(f"{run.folder} is a run of the task {task}: --class is for generators and classifiers")
-    if labels is not None and task != "tag":
-        raise UserError(f"{run.folder} is a run of the task {task}: --labels is for taggers")
+    refuse_unless(run, source is not None, "--source", translate="translators")
+    refuse_unless(run, label is not None, "--class", generate="generators", classify="classifiers")
+    refuse_unless(run, labels is not None, "--labels", tag="taggers")
     if task == "classify" and label is None:
         raise UserError("a classifier says how probable a class is, given a text: give --class NAME")
     if task == "tag":

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.errors import UserError
+from unrolled.cli.common import refuse_unless
 
 BeamOption = Annotated[
     int | None, typer.Option(min=1, help="Translations: hypotheses kept at a step; 1: greedy; otherwise the recipe's.")
@@ -25,7 +25,6 @@ def search_of(run: Any, **given: Any) -> dict[str, Any]:
         UserError: something was, and the run's task does not search.
     """
     search = {name: value for name, value in given.items() if value is not None}
-    if search and run.recipe.task != "translate":
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in search)
-        raise UserError(f"{run.folder} is a run of the task {run.recipe.task}: {options} is for translations only")
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in search)
+    refuse_unless(run, bool(search), options, translate="translators")
     return search

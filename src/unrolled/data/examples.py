@@ -23,7 +23,7 @@ from unrolled.data.encoding import lowered
 from unrolled.data.labelled import Example, Labelled, read_labelled
 from unrolled.data.settings import DEFAULT_BPE, DataSettings
 from unrolled.data.splitting import PART_NAMES, Split
-from unrolled.data.vectors import read_vectors
+from unrolled.data.vectors import vector_words
 from unrolled.data.vocabulary import UNK, Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text, read_json
@@ -168,6 +168,17 @@ class Files:
     lines: tuple[str, ...]
     read: tuple[Labelled, ...]
 
+    @property
+    def training(self) -> tuple[str, tuple[Example, ...]]:
+        """The training part's name and examples.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.parts[0] is None:
+            raise UserError("data.split leaves nothing for training")
+        return self.parts[0]
+
 
 def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
     """Read what the settings name, and split it.
@@ -254,7 +265,7 @@ def inputs_of(settings: DataSettings, examples: Sequence[Example], base: Path) -
     vocabulary = vocabulary_of(settings, [example.x for example in examples])
     if not settings.vectors:
         return vocabulary
-    more = [word for word in read_vectors(vectors_path(settings, base))[0] if word not in vocabulary.ids]
+    more = [word for word in vector_words(vectors_path(settings, base)) if word not in vocabulary.ids]
     return replace(vocabulary, symbols=(*vocabulary.symbols, *more))
 
 

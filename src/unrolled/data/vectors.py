@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,13 @@ def read_vectors(path: Path) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     Raises:
         UserError: the file cannot be read, or a line is no word and D numbers.
     """
-    words: dict[str, int] = {}
+    words: dict[str, None] = {}  # a set in order
     rows: list[NDArray[np.float32]] = []
-    for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
-        word, *numbers = line.rstrip().split(" ")
-        if number == 1 and len(numbers) == 1 and word.isdigit():
-            continue  # how many words, how many numbers
-        if not numbers or word in words:
-            if not numbers and line.strip():
-                raise UserError(f"{path}, line {number:,}: expected a word and its numbers, found {line[:40]!r}")
+    for number, line in _rows(path):
+        word, *numbers = line.split(" ")
+        if not numbers:
+            raise UserError(f"{path}, line {number:,}: expected a word and its numbers, found {line[:40]!r}")
+        if word in words:
             continue
         try:
             row = np.array(numbers, dtype=np.float32)
@@ -36,11 +35,24 @@ def read_vectors(path: Path) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         wanted = len(rows[0]) if rows else len(row)
         if len(row) != wanted or not np.isfinite(row).all():
             raise UserError(f"{path}, line {number:,}: expected a word and {wanted} numbers, found {line[:40]!r}")
-        words[word] = number
+        words[word] = None
         rows.append(row)
     if not rows:
         raise UserError(f"{path}: it holds no vector")
     return tuple(words), np.stack(rows)
+
+
+def vector_words(path: Path) -> tuple[str, ...]:
+    """The words alone, without reading their numbers."""
+    return tuple(dict.fromkeys(line.partition(" ")[0] for _, line in _rows(path)))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, and their numbers; without word2vec's first: how many words, how many numbers."""
+    for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
+        counts = number == 1 and re.fullmatch(r"\d+ \d+", line.strip())
+        if line.strip() and not counts:
+            yield number, line.rstrip()
 
 
 def write_vectors(path: Path, words: Sequence[str], vectors: NDArray[np.float32]) -> None:

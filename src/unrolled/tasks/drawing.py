@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from collections.abc import Iterable, Iterator
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from unrolled.data.vocabulary import EOS, PAD, UNK, Vocabulary
-from unrolled.decoding.sampling import Sampler, sample
+from unrolled.decoding.sampling import Sampler, Step, sample
 from unrolled.errors import UserError
 
 LENGTH = 500
@@ -40,20 +39,6 @@ class How(TypedDict, total=False):
     reject_unknown: bool
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where drawing starts: a prefix was read.
-
-    Attributes:
-        step: (N,) symbols and a state to log-probabilities and the state after; `state` is the first one, of N rows.
-        last: (N,) the symbols to be read next.
-    """
-
-    step: Callable[[Tensor, Any], tuple[Tensor, Any]]
-    state: Any
-    last: Tensor
-
-
 def sampler_of(ends: bool, how: How) -> Sampler:
     """The settings of `How` for the decoder."""
     never = [] if ends else [EOS]  # running text has no <eos>: what a young model gives it is noise
@@ -70,11 +55,13 @@ def generator_of(how: How) -> torch.Generator:
     return torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
 
 
-def drawn(start: Start, ends: bool, generator: torch.Generator, **how: Unpack[How]) -> Iterator[Tensor]:
-    """The symbols (N,) of each timestep."""
+def drawn(
+    step: Step[Any], state: Any, first: Tensor, *, settings: Sampler, how: How, ends: bool, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """The symbols (N,) of each timestep after `first` (N,)."""
     return sample(
-        start.step, start.state, start.last, settings=sampler_of(ends, how), length=how.get("length", LENGTH),
-        end=EOS if ends else None, generator=generator,
+        step, state, first, settings=settings, length=how.get("length", LENGTH), end=EOS if ends else None,
+        generator=generator,
     )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from unrolled.cells import Cell
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
+    from unrolled.data.examples import Files
+    from unrolled.data.labelled import Example
     from unrolled.training.recipe import Recipe
 
 Measured = Callable[[int, int], None]
@@ -83,6 +87,33 @@ class Material(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def description(self) -> str: ...
+
+
+PartType = TypeVar("PartType")
+SymbolsType = TypeVar("SymbolsType")
+
+
+@dataclass(frozen=True)
+class Opened(Generic[PartType, SymbolsType]):
+    """A `Material` of examples that were read from files."""
+
+    train: PartType
+    valid: PartType | None
+    test: PartType | None
+    symbols: SymbolsType
+    fingerprint: str
+    description: str
+
+    @classmethod
+    def of(
+        cls, files: Files, symbols: SymbolsType, number: Callable[[str, Sequence[Example]], PartType],
+        remarks: Callable[[PartType], Sequence[str]],
+    ) -> Self:  # fmt: skip
+        """Every part of some files as numbers; `remarks` says what else is worth saying, of the training part."""
+        train, valid, test = (None if part is None else number(*part) for part in (files.training, *files.parts[1:]))
+        assert train is not None
+        description = "\n".join([*files.lines, *remarks(train)])
+        return cls(train, valid, test, symbols, files.fingerprint, description)
 
 
 class Piece(Protocol):
@@ -156,9 +187,11 @@ class Task(ABC):
     def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None) -> nn.Module:
         """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names."""
 
-    @abstractmethod
     def batches(self, recipe: Recipe, material: Any, rank: int = 0, world: int = 1) -> Batches:
         """What to train on; of several processes each gets its share of every batch."""
+        settings = recipe.training
+        found: Batches = material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
+        return found
 
     @abstractmethod
     def pieces(self, recipe: Recipe, model: Any, part: Any, *, full: bool = False) -> Generator[Any, None, None]:
@@ -211,6 +244,17 @@ class Task(ABC):
             if progress:
                 progress(done, len(part))
         return self.figures(recipe, symbols, part, pieces, full=full)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[torch.device]:
+    """The model in evaluation mode meanwhile; gives the device that it is on."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield next(model.parameters()).device
+    finally:
+        model.train(was_training)
 
 
 def parts_of(material: Material) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def open_reading(task: Reader, recipe: Any, base: Path, init: Path) -> tuple[Any
         try:
             return task.open(recipe, base, task.load_symbols(init)), True
         except UnknownLabel:
-            pass
+            pass  # it answers something else: below it gives what reads the sequence
     return task.open(recipe, base, inputs=load_inputs(init)), False
 
 

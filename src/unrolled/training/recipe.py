@@ -165,15 +165,23 @@ def _build(
     return recipe
 
 
+_NOT_OF_LEVEL = {"bpe": ("min_count",), "byte": ("min_count", "vocabulary_size")}
+"""Of the data's defaults those that have no meaning for a level, and would be refused beside it."""
+
+
 def _with_defaults(mapping: Mapping[str, object], overrides: Mapping[str, object]) -> Mapping[str, object]:
     """The recipe's keys over those that its task has by default."""
     task = overrides.get("task", mapping.get("task"))
     defaults = DEFAULTS.get(task, {}) if isinstance(task, str) else {}
-    sections = {
-        name: {**keys, **given}
-        for name, keys in defaults.items()
-        if isinstance(given := mapping.get(name, {}), Mapping)
-    }
+    sections: dict[str, object] = {}
+    for name, keys in defaults.items():
+        given = mapping.get(name, {})
+        if not isinstance(given, Mapping):
+            continue  # it is complained about where it is read
+        if name == "data":
+            level = overrides.get("data.level", given.get("level"))
+            keys = {key: value for key, value in keys.items() if key not in _NOT_OF_LEVEL.get(str(level), ())}
+        sections[name] = {**keys, **given}
     return {**mapping, **sections}
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.labels import Labels
+from unrolled.tasks.intervals import interval
 
 Numbers = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-BOOTSTRAPS = 1000
 BINS = 15
 """Bins of the calibration error, of equal width (Guo et al. 2017)."""
 
@@ -116,12 +116,10 @@ class ClassFigures:
         return float(sum(gaps) / max(1, len(sure)))
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """The middle 95 % of the figure over `BOOTSTRAPS` resamplings of the examples."""
+        """The middle 95 % of the figure over resamplings of the examples."""
         number = self.labels.kind == "number"
         each = np.abs(self.guesses - self.truth) if number else (self.guesses == self.truth).astype(np.float64)
-        draws = np.random.default_rng(seed).integers(len(each), size=(BOOTSTRAPS, len(each)))
-        low, high = np.quantile(each[draws].mean(axis=1), [0.025, 0.975])
-        return float(low), float(high)
+        return interval(len(each), lambda draws: each[draws].mean(axis=1), seed)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""

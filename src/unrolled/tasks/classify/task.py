@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,7 @@ import numpy as np
 import torch
 
 from unrolled.cells import Cell
-from unrolled.data.batches import MixedBatches
 from unrolled.data.examples import (
-    ExampleBatch,
     FrameScale,
     Inputs,
     Part,
@@ -33,7 +32,7 @@ from unrolled.models.build import built, input_kind, settings_cell
 from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
 
 if TYPE_CHECKING:
@@ -50,16 +49,7 @@ class ClassSymbols:
     labels: Labels
 
 
-@dataclass(frozen=True)
-class ClassMaterial:
-    """See `Material`."""
-
-    train: Part[Any]
-    valid: Part[Any] | None
-    test: Part[Any] | None
-    symbols: ClassSymbols
-    fingerprint: str
-    description: str
+ClassMaterial = Opened[Part[Any], ClassSymbols]
 
 
 class ClassifyTask(Task):
@@ -73,16 +63,11 @@ class ClassifyTask(Task):
     ) -> ClassMaterial:
         """See `Task`; given inputs take the place of those that training would have."""
         files = read_files(recipe.data, "classify", base)
-        train = files.parts[0]
-        if train is None:
-            raise UserError("data.split leaves nothing for training")
-        name, examples = train
+        name, examples = files.training
         if symbols is None:
             labels = Labels.of(recipe.model.predicts, [str(example.y) for example in examples], name)
             symbols = ClassSymbols(inputs or inputs_of(recipe.data, examples, base), labels)
-        parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
-        lines = [*files.lines, *remarks(recipe, symbols, parts[0])]
-        return ClassMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))  # type: ignore[arg-type]
+        return ClassMaterial.of(files, symbols, partial(part_for, recipe, symbols), partial(remarks, recipe, symbols))
 
     def open_from(self, recipe: Recipe, base: Path, init: Path) -> tuple[Any, bool]:
         """See `Task`: a run that has other labels gives its encoder."""
@@ -113,20 +98,11 @@ class ClassifyTask(Task):
 
         return built(make, cell, lambda model: model.scores(*kind.example()))
 
-    def batches(
-        self, recipe: Recipe, material: ClassMaterial, rank: int = 0, world: int = 1
-    ) -> MixedBatches[ExampleBatch]:
-        """See `Task`."""
-        settings = recipe.training
-        return material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
-
     def pieces(
         self, recipe: Recipe, model: Classifier, part: Part[Any], *, full: bool = False
     ) -> Generator[Piece, None, None]:
         """See `Task`."""
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        try:
+        with evaluating(model) as device:
             for batch in part.whole():
                 here = batch.to(device)
                 with torch.no_grad():
@@ -134,8 +110,6 @@ class ClassifyTask(Task):
                     nats = float(model.loss(scores, here.targets))
                     found = scores if not model.classes else model.log_probabilities(scores)
                 yield Piece(nats, batch.numbers, batch.targets.numpy(), found.double().cpu().numpy())
-        finally:
-            model.train(was_training)
 
     def figures(
         self, recipe: Recipe, symbols: ClassSymbols, part: Part[Any], pieces: Sequence[Piece], *, full: bool = False
@@ -232,14 +206,12 @@ def fitted_temperature(scores: torch.Tensor, targets: torch.Tensor) -> float:
     return float(log_t.detach().clamp(-3, 3).exp())
 
 
-def remarks(recipe: Recipe, symbols: ClassSymbols, train: Part[Any] | None) -> list[str]:
+def remarks(recipe: Recipe, symbols: ClassSymbols, train: Part[Any]) -> list[str]:
     """What else is worth saying of the data."""
     found = []
     if rare := symbols.labels.rare():
         found.append(f"warning: one training example only: {', '.join(rare[:10])}{', ...' * (len(rare) > 10)}")
-    if train is not None:
-        found.append(padding_text(train.lengths, recipe.training.batch, recipe.training.seed))
-    return found
+    return [*found, padding_text(train.lengths, recipe.training.batch, recipe.training.seed)]
 
 
 def shown_inputs(inputs: Inputs) -> tuple[str, int, str]:

@@ -20,7 +20,7 @@ from unrolled.models.generator import Generator
 from unrolled.nn.recurrent import State
 from unrolled.run import Run
 from unrolled.tasks.classify.run import ClassPrediction
-from unrolled.tasks.drawing import How, Start, check_count, drawn, generator_of, rows_of, sampler_of, text_of
+from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.generate.figures import GenerationFigures
 from unrolled.tasks.generate.task import GenerateSymbols, SequencePart, likelihoods_by_step, part_for
 
@@ -87,7 +87,7 @@ class GenerateRun(Run):
 
     @torch.no_grad()
     def _drawn(self, prefix: str, count: int, label: str | None, how: How) -> Iterator[Tensor]:
-        sampler_of(True, how)  # what is wrong with the settings is said before anything is read
+        settings = sampler_of(True, how)  # what is wrong with it is said before anything is read
         generator = generator_of(how)
         wanted = self._label(label)
         labels: Tensor | None = None
@@ -103,7 +103,7 @@ class GenerateRun(Run):
         def step(symbols: Tensor, before: State | None) -> tuple[Tensor, State]:
             return self.model.step(symbols, before)
 
-        return drawn(Start(step, state, first), True, generator, **how)
+        return drawn(step, state, first, settings=settings, how=how, ends=True, generator=generator)
 
     # -- how probable sequences are
 

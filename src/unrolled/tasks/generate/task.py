@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.models.ngram import WittenBell
 from unrolled.tasks.classify.task import shown_inputs, shown_labels
 from unrolled.tasks.generate.figures import GenerationFigures, Piece
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import Opened, Task, evaluating
 
 if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
@@ -102,22 +102,17 @@ class SequencePart:
         labels = None if self.labels is None else torch.from_numpy(self.labels[numbers])
         return SequenceBatch(shifted(targets), targets, labels)
 
+    def batches(self, *, batch: int, seed: int, rank: int = 0, world: int = 1) -> MixedBatches[SequenceBatch]:
+        """What to train on."""
+        return MixedBatches(self.lengths, self.batch, batch=batch, seed=seed, rank=rank, world=world)
+
     def whole(self, batch: int = 64) -> Iterator[SequenceBatch]:
         """Each once, for measuring."""
         for numbers in in_order(self.lengths, batch, AT_ONCE):
             yield self.batch(numbers)
 
 
-@dataclass(frozen=True)
-class GenerateMaterial:
-    """See `Material`."""
-
-    train: SequencePart
-    valid: SequencePart | None
-    test: SequencePart | None
-    symbols: GenerateSymbols
-    fingerprint: str
-    description: str
+GenerateMaterial = Opened[SequencePart, GenerateSymbols]
 
 
 class GenerateTask(Task):
@@ -129,17 +124,16 @@ class GenerateTask(Task):
     def open(self, recipe: Recipe, base: Path, symbols: GenerateSymbols | None = None) -> GenerateMaterial:
         """See `Task`."""
         files = read_files(recipe.data, "generate", base)
-        train = files.parts[0]
-        if train is None:
-            raise UserError("data.split leaves nothing for training")
-        name, examples = train
+        name, examples = files.training
         if symbols is None:
             vocabulary = vocabulary_of(recipe.data, [example.x for example in examples])
             symbols = GenerateSymbols(vocabulary, _labels(name, examples))
-        parts = [None if part is None else part_for(symbols, *part) for part in files.parts]
-        assert parts[0] is not None
-        lines = [*files.lines, padding_text(parts[0].lengths, recipe.training.batch, recipe.training.seed)]
-        return GenerateMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))
+        return GenerateMaterial.of(
+            files,
+            symbols,
+            partial(part_for, symbols),
+            lambda part: [padding_text(part.lengths, recipe.training.batch, recipe.training.seed)],
+        )
 
     def save_symbols(self, symbols: GenerateSymbols, folder: Path) -> None:
         """See `Task`."""
@@ -170,20 +164,11 @@ class GenerateTask(Task):
         label = torch.zeros(1, dtype=torch.int64) if classes else None
         return built(make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label))
 
-    def batches(
-        self, recipe: Recipe, material: GenerateMaterial, rank: int = 0, world: int = 1
-    ) -> MixedBatches[SequenceBatch]:
-        """See `Task`."""
-        part, settings = material.train, recipe.training
-        return MixedBatches(part.lengths, part.batch, batch=settings.batch, seed=settings.seed, rank=rank, world=world)
-
     def pieces(
         self, recipe: Recipe, model: GeneratorModel, part: SequencePart, *, full: bool = False
     ) -> Generator[Piece, None, None]:
         """See `Task`."""
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        try:
+        with evaluating(model) as device:
             for batch in part.whole():
                 here = batch.to(device)
                 with torch.no_grad():
@@ -191,8 +176,6 @@ class GenerateTask(Task):
                     found = likelihoods(model, here) if full and model.classes else None
                 truth = np.zeros(0, dtype=np.int64) if batch.labels is None else batch.labels.numpy()
                 yield Piece(nats, batch.counted, truth, found)
-        finally:
-            model.train(was_training)
 
     def figures(
         self, recipe: Recipe, symbols: GenerateSymbols, part: SequencePart, pieces: Sequence[Piece], *,
@@ -200,7 +183,7 @@ class GenerateTask(Task):
     ) -> GenerationFigures:  # fmt: skip
         """See `Task`."""
         nats, counted = sum(piece.nats for piece in pieces), sum(piece.counted for piece in pieces)
-        joint = [piece.joint + symbols.priors for piece in pieces if piece.joint is not None]
+        joint = [one.likelihoods + symbols.priors for one in pieces if one.likelihoods is not None]
         found = GenerationFigures(nats, counted, part.characters, len(part.examples))
         if not joint:
             return found

@@ -15,7 +15,8 @@ from unrolled.data.windows import whole
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import State
 from unrolled.tasks.language_model.guesses import right_guesses
-from unrolled.tasks.task import Measured
+from unrolled.tasks.symbol_figures import SymbolFigures
+from unrolled.tasks.task import Measured, evaluating
 
 LANE_SYMBOLS = 2_000
 """A lane of an evaluation is at least this long, so that its warm-up is a small part of the work."""
@@ -34,42 +35,19 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(SymbolFigures):
     """What a stream cost.
 
     Attributes:
-        nats: the summed negative log-probability, natural logarithm.
-        symbols: predicted symbols, <eos> counted, <bos> not.
+        nats, symbols: see `SymbolFigures`.
         characters: characters of the user's text.
         correct: symbols that were the most probable one, or None if that was not asked for.
         unknown: predicted symbols that are none of the vocabulary's, and so <unk>.
     """
 
-    nats: float
-    symbols: int
     characters: int
     correct: int | None = None
     unknown: int = 0
-
-    @property
-    def loss(self) -> float:
-        """Nats a symbol."""
-        return self.nats / max(1, self.symbols)
-
-    @property
-    def headline(self) -> str:
-        """Nothing beside the loss, which is shown in the run's unit."""
-        return ""
-
-    @property
-    def criterion(self) -> float:
-        """The best weights are those of the lowest loss."""
-        return self.loss
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the nats a symbol; infinity past what a float holds."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
 
     @property
     def bits_per_character(self) -> float:
@@ -131,12 +109,9 @@ def measured_windows(
     model: LanguageModel, stream: Stream, *, accuracy: bool = False, spell: bool = False
 ) -> Generator[Piece, None, None]:
     """Nats, symbols and right guesses of one window after the other; the model is left in evaluation mode meanwhile."""
-    was_training = model.training
-    device = next(model.parameters()).device
     rows = max(1, MOST_SCORES // model.vocabulary)
     state: State | None = None
-    model.eval()
-    try:
+    with evaluating(model) as device:
         for window in whole(stream, lanes=lanes_for(len(stream)), window=EVALUATION_WINDOW, spellings=spell):
             here = window.to(device)
             nats, correct = 0.0, 0
@@ -148,5 +123,3 @@ def measured_windows(
                     nats += float(model.output.loss(some, wanted))
                     correct += right_guesses(model.output, some, wanted) if accuracy else 0
             yield Piece(nats, len(targets), correct)
-    finally:
-        model.train(was_training)

@@ -19,7 +19,7 @@ from unrolled.errors import UserError
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import State
 from unrolled.run import Run
-from unrolled.tasks.drawing import How, Start, check_count, drawn, generator_of, rows_of, sampler_of, text_of
+from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.language_model.baseline import Bigram
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
 
@@ -83,7 +83,7 @@ class LanguageModelRun(Run):
 
     def _drawn(self, prefix: str, count: int, how: How) -> Iterator[Tensor]:
         """The symbols of each timestep; the prefix costs one pass whatever `count` is."""
-        sampler_of(self.ends, how)  # what is wrong with the settings is said before anything is read
+        settings = sampler_of(self.ends, how)  # what is wrong with it is said before anything is read
         state, last, spelling = self._read(prefix)
         spelt = None if spelling is None else spelling.expand(count, -1)
         repeated = None if state is None else _repeated(state, count)
@@ -92,7 +92,10 @@ class LanguageModelRun(Run):
             logs, after = self.model.step(symbols, before[1], before[0])
             return logs, (None, after)  # what is drawn from now on is spelt as the vocabulary spells it
 
-        return drawn(Start(step, (spelt, repeated), last.expand(count)), self.ends, generator_of(how), **how)
+        return drawn(
+            step, (spelt, repeated), last.expand(count), settings=settings, how=how, ends=self.ends,
+            generator=generator_of(how),
+        )  # fmt: skip
 
     @torch.no_grad()
     def _read(self, prefix: str) -> tuple[State | None, Tensor, Tensor | None]:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from unrolled.data.tag_labels import TagLabels
 from unrolled.data.tag_schemes import repaired
+from unrolled.tasks.intervals import interval
 from unrolled.training.span_scores import SpanScores, counts, scores
-
-BOOTSTRAPS = 1000
 
 Known = frozenset[Any]
 """What the training part has: words, or the (text, type) of spans."""
@@ -83,18 +82,20 @@ class TagFigures:
         return 1 - figure + 1e-6 * min(self.loss, 100.0)
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """The middle 95 % of the headline's figure over `BOOTSTRAPS` resamplings of the sequences."""
-        sizes, right = np.array([len(row) for row in self.truth]), np.array(self._right())
-        draws = np.random.default_rng(seed).integers(len(sizes), size=(BOOTSTRAPS, len(sizes)))
+        """The middle 95 % of the headline's figure over resamplings of the sequences."""
         if self.labels.scheme:
             each = counts(self.truth, self.guesses, self.labels.written)
             table = np.array([(one.correct, one.gold, one.predicted) for one in each])
-            correct, gold, predicted = (table[draws, column].sum(axis=1) for column in range(3))
-            found = 2 * correct / np.maximum(gold + predicted, 1)
-        else:
-            found = right[draws].sum(axis=1) / np.maximum(sizes[draws].sum(axis=1), 1)
-        low, high = np.quantile(found, [0.025, 0.975])
-        return float(low), float(high)
+
+            def f1(draws: NDArray[np.int64]) -> NDArray[np.float64]:
+                correct, gold, predicted = (table[draws, column].sum(axis=1) for column in range(3))
+                return np.asarray(2 * correct / np.maximum(gold + predicted, 1))
+
+            return interval(len(self.truth), f1, seed)
+        sizes, right = np.array([len(row) for row in self.truth]), np.array(self._right())
+        return interval(
+            len(sizes), lambda draws: right[draws].sum(axis=1) / np.maximum(sizes[draws].sum(axis=1), 1), seed
+        )
 
     def by_word(self) -> dict[str, float]:
         """Accuracy of words that the training part has, and of those that it has not."""

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 
 from unrolled.cells import Cell
-from unrolled.data.batches import MixedBatches
 from unrolled.data.examples import (
     ExampleBatch,
     Inputs,
@@ -34,7 +34,7 @@ from unrolled.models.build import built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger
 from unrolled.tasks.classify.task import shown_inputs
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
 
 if TYPE_CHECKING:
@@ -55,16 +55,7 @@ class TagSymbols:
     known: Known = frozenset()
 
 
-@dataclass(frozen=True)
-class TagMaterial:
-    """See `Material`."""
-
-    train: Part[Any]
-    valid: Part[Any] | None
-    test: Part[Any] | None
-    symbols: TagSymbols
-    fingerprint: str
-    description: str
+TagMaterial = Opened[Part[Any], TagSymbols]
 
 
 class TagTask(Task):
@@ -78,19 +69,16 @@ class TagTask(Task):
     ) -> TagMaterial:
         """See `Task`; given inputs take the place of those that training would have."""
         files = read_files(recipe.data, "tag", base)
-        train = files.parts[0]
-        if train is None:
-            raise UserError("data.split leaves nothing for training")
-        name, examples = train
+        name, examples = files.training
         if symbols is None:
             labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme)
             symbols = TagSymbols(inputs or inputs_of(recipe.data, examples, base), labels)
         symbols = replace(symbols, known=known_of(examples, symbols.labels))
-        parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
-        assert parts[0] is not None
-        padding = padding_text(parts[0].lengths, recipe.training.batch, recipe.training.seed)
-        lines = [*files.lines, _spans_line(symbols.labels), padding]
-        return TagMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(filter(None, lines)))
+        spans = _spans_line(symbols.labels)
+        return TagMaterial.of(
+            files, symbols, partial(part_for, recipe, symbols),
+            lambda part: [spans, padding_text(part.lengths, recipe.training.batch, recipe.training.seed)],
+        )  # fmt: skip
 
     def open_from(self, recipe: Recipe, base: Path, init: Path) -> tuple[Any, bool]:
         """See `Task`: a run that has other labels gives its encoder."""
@@ -123,20 +111,11 @@ class TagTask(Task):
 
         return built(make, cell, lambda model: model.scores(*kind.example()))
 
-    def batches(
-        self, recipe: Recipe, material: TagMaterial, rank: int = 0, world: int = 1
-    ) -> MixedBatches[ExampleBatch]:
-        """See `Task`."""
-        settings = recipe.training
-        return material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
-
     def pieces(
         self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
     ) -> Generator[Piece, None, None]:
         """See `Task`."""
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        try:
+        with evaluating(model) as device:
             for batch in part.whole():
                 here = batch.to(device)
                 with torch.no_grad():
@@ -144,8 +123,6 @@ class TagTask(Task):
                     nats = float(model.loss(scores, here.targets, here.lengths))
                     guesses, truth = _guesses(model, scores, here)
                 yield Piece(nats, batch.counted, batch.numbers, guesses, truth)
-        finally:
-            model.train(was_training)
 
     def figures(
         self, recipe: Recipe, symbols: TagSymbols, part: Part[Any], pieces: Sequence[Piece], *, full: bool = False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from unrolled.decoding.error_analysis import by_words
-
-BOOTSTRAPS = 1000
+from unrolled.tasks.intervals import interval as bootstrap
+from unrolled.tasks.symbol_figures import SymbolFigures
 
 
 class Piece(NamedTuple):
@@ -29,7 +28,7 @@ class Answered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TranslationFigures:
+class TranslationFigures(SymbolFigures):
     """A part's figures.
 
     Attributes:
@@ -38,32 +37,10 @@ class TranslationFigures:
         search: how: "beam 5, alpha 0.7". remark: what was done to the texts before they were compared.
     """
 
-    nats: float
-    symbols: int
     pairs: int
     answered: tuple[Answered, ...] = field(default=(), repr=False)
     search: str = ""
     remark: str = ""
-
-    @property
-    def loss(self) -> float:
-        """Nats a symbol."""
-        return self.nats / max(1, self.symbols)
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the nats a symbol; infinity past what a float holds."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
-
-    @property
-    def headline(self) -> str:
-        """Nothing beside the loss while training."""
-        return ""
-
-    @property
-    def criterion(self) -> float:
-        """The best weights are those of the lowest loss."""
-        return self.loss
 
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""
@@ -96,18 +73,19 @@ def quality(answered: Sequence[Answered], *, interval: bool = False) -> dict[str
 
 
 def bootstrapped(answered: Sequence[Answered], seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of BLEU over `BOOTSTRAPS` resamplings of the sources."""
+    """The middle 95 % of BLEU over resamplings of the sources."""
     import numpy as np
     from sacrebleu.metrics.bleu import BLEU
 
     single = BLEU(effective_order=True)  # for single sentences sacrebleu asks for that; what it counts is the same
     each = [single.sentence_score(one.answer, list(one.references)) for one in answered]
     counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each])
-    draws = np.random.default_rng(seed).integers(len(counts), size=(BOOTSTRAPS, len(counts)))
-    sums = [counts[draw].sum(axis=0).tolist() for draw in draws]
-    scores = [BLEU.compute_bleu(found[:4], found[4:8], found[8], found[9]).score for found in sums]
-    low, high = np.quantile(scores, [0.025, 0.975])
-    return float(low), float(high)
+
+    def scores(draws: Any) -> list[float]:
+        sums = (counts[draw].sum(axis=0).tolist() for draw in draws)
+        return [BLEU.compute_bleu(found[:4], found[4:8], found[8], found[9]).score for found in sums]
+
+    return bootstrap(len(counts), scores, seed)
 
 
 def streams_of(answered: Sequence[Answered]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,8 +47,3 @@ class TranslationMemory:
             if piece in self._where:
                 scores[self._where[piece]] += self._idf[piece] ** 2
         return int(np.argmax(scores / self._norms))
-
-
-def most_frequent(texts: Sequence[str]) -> str:
-    """The text that comes most often; of equals the first."""
-    return Counter(texts).most_common(1)[0][0]

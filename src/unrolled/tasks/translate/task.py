@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from unrolled.cells import Cell
-from unrolled.data.batches import MixedBatches
 from unrolled.data.examples import padding_text, read_files, vocabulary_of
 from unrolled.data.labelled import Example
-from unrolled.data.pairs import PairBatch, PairPart, batch_of_one, pairs_of
+from unrolled.data.pairs import PairPart, batch_of_one, pairs_of
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.models.build import built, input_kind, settings_cell
 from unrolled.models.translator import Translator
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.translate.answers import answers, beam_of, references
 from unrolled.tasks.translate.figures import Answered, Piece, TranslationFigures, quality
 from unrolled.tasks.translate.memory import TranslationMemory
@@ -37,16 +37,7 @@ class PairSymbols:
     target: Vocabulary
 
 
-@dataclass(frozen=True)
-class PairMaterial:
-    """See `Material`."""
-
-    train: PairPart
-    valid: PairPart | None
-    test: PairPart | None
-    symbols: PairSymbols
-    fingerprint: str
-    description: str
+PairMaterial = Opened[PairPart, PairSymbols]
 
 
 class TranslateTask(Task):
@@ -58,19 +49,18 @@ class TranslateTask(Task):
     def open(self, recipe: Recipe, base: Path, symbols: PairSymbols | None = None) -> PairMaterial:
         """See `Task`."""
         files = read_files(recipe.data, "translate", base)
-        train = files.parts[0]
-        if train is None:
-            raise UserError("data.split leaves nothing for training")
-        examples = train[1]
+        _, examples = files.training
         if symbols is None:
             symbols = PairSymbols(
                 vocabulary_of(recipe.data, [example.x for example in examples]),
                 vocabulary_of(recipe.data, [example.y for example in examples]),
             )
-        parts = [None if part is None else part_for(recipe, symbols, *part) for part in files.parts]
-        assert parts[0] is not None
-        lines = [*files.lines, padding_text(parts[0].lengths, recipe.training.batch, recipe.training.seed)]
-        return PairMaterial(parts[0], parts[1], parts[2], symbols, files.fingerprint, "\n".join(lines))
+        return PairMaterial.of(
+            files,
+            symbols,
+            partial(part_for, recipe, symbols),
+            lambda part: [padding_text(part.lengths, recipe.training.batch, recipe.training.seed)],
+        )
 
     def save_symbols(self, symbols: PairSymbols, folder: Path) -> None:
         """See `Task`."""
@@ -97,35 +87,26 @@ class TranslateTask(Task):
 
         return built(make, cell, lambda model: model(*batch_of_one(spell=kind.alphabet > 0).arguments(None)))
 
-    def batches(self, recipe: Recipe, material: PairMaterial, rank: int = 0, world: int = 1) -> MixedBatches[PairBatch]:
-        """See `Task`."""
-        settings = recipe.training
-        return material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
-
     def pieces(
         self, recipe: Recipe, model: Translator, part: PairPart, *, full: bool = False
     ) -> Generator[Piece, None, None]:
         """See `Task`."""
-        was_training, device = model.training, next(model.parameters()).device
-        seen = {str(example.x): number for number, example in reversed(list(enumerate(part.examples)))}
+        first = {number for number, _ in references(part, part.target).values()} if full else set()
         vocabulary, beam = part.target, beam_of(recipe.decoding)
-        model.eval()
-        try:
+        with evaluating(model) as device:
             for batch in part.whole():
                 here = batch.to(device)
                 with torch.no_grad():
                     nats = float(model(*here.arguments(None)).total)
                 found: dict[int, str] = {}
-                new = [row for row, n in enumerate(batch.numbers.tolist()) if seen[str(part.examples[n].x)] == n]
-                if full and new:
+                new = [row for row, number in enumerate(batch.numbers.tolist()) if number in first]
+                if new:
                     own = part.batch(batch.numbers[new]).to(device)
                     for number, best in zip(
                         own.numbers.tolist(), answers(model, own.source, own.lengths, own.spellings, beam), strict=True
                     ):
                         found[number] = vocabulary.decode(best[0].symbols)
                 yield Piece(nats, batch.counted, found)
-        finally:
-            model.train(was_training)
 
     def figures(
         self, recipe: Recipe, symbols: PairSymbols, part: PairPart, pieces: Sequence[Piece], *, full: bool = False
