@@ -36,7 +36,9 @@ def figure(part: dict[str, Any]) -> tuple[str, float]:
     raise ValueError("no figure is known in it")
 
 
-def trained(recipe: Path, seed: int, runs: Path, threads: int, settings: list[str]) -> dict[str, Any]:
+def trained(
+    recipe: Path, seed: int, runs: Path, threads: int, settings: list[str], init: Path | None = None
+) -> dict[str, Any]:
     """The figures of one seed, and how long it took; an unfinished run goes on."""
     folder = runs / f"{recipe.stem}-seed{seed}"
     command = [sys.executable, "-m", "unrolled", "train", "--quiet", "--threads", str(threads)]
@@ -44,7 +46,7 @@ def trained(recipe: Path, seed: int, runs: Path, threads: int, settings: list[st
         command += ["--resume", str(folder)]
     else:
         overrides = [word for setting in (*settings, f"training.seed={seed}") for word in ("--set", setting)]
-        command += [str(recipe), "--run", str(folder), *overrides]
+        command += [str(recipe), "--run", str(folder), *overrides, *(["--init", str(init)] if init else [])]
     if not (folder / "metrics.json").exists():
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -76,9 +78,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--init", type=Path, metavar="RUN", help="a run that every seed starts from")
     given = parser.parse_args()
     with ThreadPoolExecutor(given.jobs) as pool:
-        jobs = [pool.submit(trained, given.recipe, s, given.runs, given.threads, given.settings) for s in given.seeds]
+        how = given.runs, given.threads, given.settings, given.init
+        jobs = [pool.submit(trained, given.recipe, seed, *how) for seed in given.seeds]
         found = [job.result() for job in jobs]
     seconds = statistics.mean(one["seconds"] for one in found)
     print("\n".join([*summary(found), f"{seconds:.0f} s of training each, on {given.threads} thread(s)"]))
