@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {"cell": "unrolled.cells", "Run": "unrolled.run", "load": "unrolled.run", "train": "unrolled.run"}
-_FOLDERS = ("cells", "data", "decoding", "models", "nn", "recurrence", "training")
+_FOLDERS = ("cells", "data", "decoding", "inspecting", "models", "nn", "recurrence", "training")
 
 __all__ = ["Run", "UserError", "__version__", "cell", "cells", "load", "nn", "train"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,9 @@ import torch
 from unrolled.cells import Cell
 from unrolled.errors import UserError
 from unrolled.files import read_json
+from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
+from unrolled.nn.recurrent import Recurrent
 from unrolled.tasks import FOLDERS, task_of
 from unrolled.tasks.task import parts_of
 from unrolled.training.recipe import Recipe, load_recipe
@@ -89,6 +91,29 @@ class Run:
             raise UserError(
                 f"{self.folder} is a run of the task {self.recipe.task}: `{verb}` is not for it, but {possible}"
             )
+
+    def observe(self, x: Any) -> Observation:
+        """Every gate and state of the recurrent stack while the model reads a text (tokens, or frames, where it takes
+        those); of a translator its encoder's.
+
+            seen = run.observe("The cat, which already ate, was full")
+            seen.layer(0).values["update"]      # (T, H)
+
+        Raises:
+            UserError: there is nothing to read, or the model has no recurrence.
+        """
+        symbols, recurrent, read = self._reading(x)
+        if recurrent is None:
+            raise UserError(
+                f'{self.folder}: the model has no recurrence (model.cell = "none"): there is no gate to see'
+            )
+        with observing(recurrent) as found, torch.no_grad():
+            read()
+        return observation(symbols, recurrent, found)
+
+    def _reading(self, x: Any) -> tuple[Sequence[str], Recurrent | None, Callable[[], object]]:
+        """What `observe` asks of a task: the symbols as people see them, the stack, and how to make it read them."""
+        raise UserError(f"{self.folder} is a run of the task {self.recipe.task}, whose gates cannot be shown yet")
 
     def symbol_counts(self) -> dict[str, int]:
         """How many symbols and labels of each kind there are."""

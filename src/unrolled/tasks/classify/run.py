@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unrolled.data.examples import Part, part_of, read_file
+from unrolled.data.examples import Inputs, Part, part_of, read_file
 from unrolled.data.labelled import Example
+from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.classifier import Classifier
+from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
 from unrolled.tasks.classify.figures import ClassFigures
 from unrolled.tasks.classify.task import ClassSymbols, part_for
@@ -54,7 +56,7 @@ class ClassifyRun(Run):
     run.predict(["one text", "another"])
     """
 
-    verbs = ("predict", "score", "evaluate")
+    verbs = ("predict", "score", "evaluate", "inspect")
     model: Classifier
     symbols: ClassSymbols
 
@@ -92,18 +94,34 @@ class ClassifyRun(Run):
         read = read_file(self.recipe.data, "classify", Path(path), "", Path(), labelled=False)
         return self._predicted(read.examples, read.name)
 
-    def _predicted(self, examples: Sequence[Example], name: str) -> list[ClassPrediction]:
+    def _part(self, examples: Sequence[Example], name: str) -> Part[Any]:
         for example in examples:
             if isinstance(example.x, str) and not example.x.strip():
                 raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to predict from")
         spell = self.recipe.model.characters > 0
-        part = part_of(name, examples, self.symbols.inputs, lambda example: 0, spell=spell)
+        return part_of(name, examples, self.symbols.inputs, lambda example: 0, spell=spell)
+
+    def _predicted(self, examples: Sequence[Example], name: str) -> list[ClassPrediction]:
+        part = self._part(examples, name)
         if not examples:
             return []
         scores = np.zeros((len(examples), max(1, self.model.classes)))
         for numbers, found in self._scores(part):
             scores[numbers] = found
         return [self._prediction(example, row) for example, row in zip(examples, scores, strict=True)]
+
+    def _reading(self, x: Sequence_) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
+        """See `Run`."""
+        part = self._part([Example(x, None, 1)], "the sequence given")
+        here = part.batch(np.array([0])).to(self.device)
+        inputs: Inputs = self.symbols.inputs
+        steps = int(here.lengths[0])
+        if isinstance(inputs, Vocabulary):
+            shown = [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()]
+        else:
+            shown = [str(step) for step in range(1, steps + 1)]
+        encoder = self.model.encoder
+        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
 
     @torch.no_grad()
     def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:

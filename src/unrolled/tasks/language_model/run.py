@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
-from unrolled.nn.recurrent import State
+from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.language_model.baseline import Bigram
@@ -47,7 +49,7 @@ class LanguageModelRun(Run):
     run.score("To be or not to be").log_probability
     """
 
-    verbs = ("sample", "score", "next", "evaluate")
+    verbs = ("sample", "score", "next", "evaluate", "inspect")
     model: LanguageModel
     symbols: Vocabulary
 
@@ -159,6 +161,42 @@ class LanguageModelRun(Run):
         return self.vocabulary.text(id), number, self.vocabulary.symbol(id)
 
     @torch.no_grad()
+    def surprises(self, text: str, *, top: int = 3) -> list[Surprise]:
+        """What was expected at each symbol of a text, how surprising the symbol was, where the expectation moved.
+
+            max(run.surprises("The functoin"), key=lambda one: one.bits).symbol
+
+        Raises:
+            UserError: the text is empty.
+        """
+        if not text:
+            raise UserError("there is nothing to read: the text is empty")
+        targets = self.vocabulary.encode(text)
+        if self.ends and targets[-1:] != [EOS]:
+            targets.append(EOS)
+        found: list[Surprise] = []
+        state: State | None = None
+        before: Tensor | None = None
+        for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
+            logs, state = self.model.log_probabilities(symbols, state, spellings)
+            logs = logs.squeeze(1).double()
+            previous = torch.cat([logs[:1] if before is None else before, logs[:-1]])
+            shares, before = logs.exp(), logs[-1:]
+            entropies = -_weighted(shares, logs).sum(-1) / math.log(2)
+            changes = _weighted(shares, logs - previous).sum(-1) / math.log(2)
+            best = shares.topk(min(max(top, 1), shares.shape[-1]))
+            for place, id in enumerate(targets[len(found) : len(found) + len(symbols)]):
+                pairs = zip(best.indices[place].tolist(), best.values[place].tolist(), strict=True)
+                found.append(
+                    Surprise(
+                        self.vocabulary.text(id), self.vocabulary.symbol(id), float(logs[place, id]),
+                        float(entropies[place]), float(changes[place].clamp(min=0)),
+                        tuple(Candidate(*self._named(guess, probability)) for guess, probability in pairs),
+                    )
+                )  # fmt: skip
+        return found
+
+    @torch.no_grad()
     def next(self, prefix: str = "", *, top: int = 10) -> list[Candidate]:
         """The `top` most probable symbols after `prefix`, most probable first."""
         state, last, spelling = self._read(prefix)
@@ -166,6 +204,17 @@ class LanguageModelRun(Run):
         best = logs[0].exp().topk(min(max(top, 1), logs.shape[-1]))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [Candidate(*self._named(id, probability)) for id, probability in pairs if probability > 0]
+
+    def _reading(self, x: str) -> tuple[list[str], Recurrent, Callable[[], object]]:
+        """See `Run`; the first timestep is that of <bos>."""
+        inputs = [BOS, *self.vocabulary.encode(x)]
+
+        def read() -> None:
+            state: State | None = None
+            for symbols, spellings in self._pieces(inputs, x):
+                _, state = self.model.features(symbols, state, spellings)
+
+        return [self.vocabulary.symbol(id) for id in inputs], self.model.recurrent, read
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -208,6 +257,11 @@ class LanguageModelRun(Run):
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level} level)"
+
+
+def _weighted(shares: Tensor, values: Tensor) -> Tensor:
+    """p · v, and 0 where p is 0: symbols that never come have a log-probability of minus infinity."""
+    return torch.where(shares > 0, shares * values, 0.0)
 
 
 def _check_texts(*given: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from unrolled.data.tag_schemes import spans_of
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.tagger import Tagger
+from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
 from unrolled.tasks.tag.figures import TagFigures, whole_spans
 from unrolled.tasks.tag.task import TagSymbols, part_for
@@ -62,7 +63,7 @@ class TagRun(Run):
     run.predict([["one", "sentence"], ["another", "one"]])
     """
 
-    verbs = ("predict", "score", "evaluate")
+    verbs = ("predict", "score", "evaluate", "inspect")
     model: Tagger
     symbols: TagSymbols
 
@@ -120,6 +121,17 @@ class TagRun(Run):
                 ids, own = best[:length, column].tolist(), shares[:length, column].tolist()
                 found[number] = self._prediction(examples[number], ids, own)
         return [found[number] for number in range(len(examples))]
+
+    def _reading(self, x: str | Steps) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
+        """See `Run`."""
+        example = self._example(x, 1)
+        spell = self.recipe.model.characters > 0
+        part = part_of("the sequence given", [example], self.symbols.inputs, _no_labels, spell=spell)
+        here = part.batch(np.array([0])).to(self.device)
+        frames = isinstance(example.x, np.ndarray)
+        shown = [str(step) for step in range(1, len(example.x) + 1)] if frames else list(example.x)
+        encoder = self.model.encoder
+        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
 
     def _prediction(self, example: Example, ids: list[int], shares: list[float]) -> TagPrediction:
         labels = tuple(whole_spans(self.symbols.labels, ids))

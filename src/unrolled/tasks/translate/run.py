@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -21,6 +21,7 @@ from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.translator import Translator
+from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
 from unrolled.tasks.translate.answers import answers, batches_of, beam_of, log_probabilities, normal, references
 from unrolled.tasks.translate.figures import Answered, TranslationFigures, quality
@@ -167,6 +168,16 @@ class TranslateRun(Run):
         for batch in batches_of(part, numbers):
             found.update(zip(batch.numbers.tolist(), log_probabilities(self.model, batch.to(self.device)), strict=True))
         return found
+
+    def _reading(self, x: str) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
+        """See `Run`; the decoder's steps are not among them."""
+        if not x.strip():
+            raise UserError("there is nothing to read: the text is empty")
+        part = part_for(self.recipe, self.symbols, "the text given", [Example(x, "", 1)])
+        here = next(batches_of(part, [0])).to(self.device)
+        encoder = self.model.encoder
+        shown = [self.symbols.source.symbol(id) for id in part.sources[0].tolist()]
+        return shown, encoder.recurrent, lambda: encoder(here.source, here.lengths, here.spellings)
 
     @torch.no_grad()
     def attention(self, source: str, text: str | None = None) -> tuple[list[str], list[str], Tensor]:

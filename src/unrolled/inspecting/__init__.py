@@ -1,0 +1,1 @@
+"""Seeing inside a trained model: computed first, as arrays and JSON; drawn second."""

@@ -1,0 +1,75 @@
+"""Gates and states as a picture: units × timesteps, the symbols on the axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import UserError
+from unrolled.files import atomic_write_bytes
+from unrolled.inspecting.fonts import fonts_for, written
+from unrolled.inspecting.observation import ObservedLayer
+
+WIDEST, NARROWEST = 22.0, 4.5
+"""Inches."""
+READABLE = 130
+"""So many symbols can be written below one another's neighbours; of more, every second, third, ..."""
+
+
+def draw_gates(
+    layer: ObservedLayer, symbols: Sequence[str], units: NDArray[np.int64], path: Path, *, names: Sequence[str] = ()
+) -> None:
+    """Draw the gates and states of a layer one below another; PNG or SVG, by the file's ending.
+
+    names: which of them; none for all, gates first.
+
+    Raises:
+        UserError: there is nothing of such a name, the ending is another, or the picture cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("png", "svg"):
+        raise UserError(f"{path}: a picture is written as .png or .svg")
+    shown = list(names) or [*layer.gates, *(name for name in layer.values if name not in layer.gates)]
+    for name in shown:
+        if name not in layer.values:
+            raise UserError(f"nothing is called {name!r} in {layer.name}; there are {', '.join(layer.values)}")
+    width = float(np.clip(1.8 + 0.17 * len(symbols), NARROWEST, WIDEST))
+    height = float(np.clip(0.014 * len(units), 0.9, 2.2))
+    figure = Figure(figsize=(width, 0.9 + (height + 0.25) * len(shown)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(panels, shown, strict=True):
+        _panel(figure, axes, name, layer, units)
+    stride = -(-len(symbols) // READABLE)
+    places = range(0, len(symbols), stride)
+    families, missing = fonts_for(symbols[place] for place in places)
+    labels = [written(symbols[place], missing) for place in places]
+    panels[-1].set_xticks(
+        places, labels, fontsize=8, rotation=90 if max(map(len, labels)) > 1 else 0, family=families
+    )  # fmt: skip
+    panels[-1].tick_params(axis="x", length=2)
+    picture = BytesIO()
+    figure.savefig(picture, format=kind)
+    atomic_write_bytes(path, picture.getvalue())
+
+
+def _panel(figure: Any, axes: Any, name: str, layer: ObservedLayer, units: NDArray[np.int64]) -> None:
+    values = layer.values[name][:, units].T
+    gate = name in layer.gates
+    most = 1.0 if gate else max(1e-9, float(np.quantile(np.abs(values), 0.995)))
+    image = axes.imshow(
+        values, aspect="auto", interpolation="nearest", cmap="viridis" if gate else "RdBu_r",
+        vmin=0.0 if gate else -most, vmax=most,
+    )  # fmt: skip
+    axes.set_yticks([])
+    axes.set_ylabel("units", fontsize=8)
+    axes.set_title(name + (" gate" if gate else ""), loc="left", fontsize=9)
+    figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
