@@ -18,7 +18,7 @@ from unrolled.inspecting.observation import ObservedLayer
 WIDEST, NARROWEST = 22.0, 4.5
 """Inches."""
 READABLE = 130
-"""So many symbols can be written below one another's neighbours; of more, every second, third, ..."""
+"""So many symbols can be written side by side; of more the axis has the numbers."""
 
 
 def draw_gates(
@@ -48,13 +48,14 @@ def draw_gates(
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, shown, strict=True):
         _panel(figure, axes, name, layer, units)
-    stride = -(-len(symbols) // READABLE)
-    places = range(0, len(symbols), stride)
-    families, missing = fonts_for(symbols[place] for place in places)
-    labels = [written(symbols[place], missing) for place in places]
-    panels[-1].set_xticks(
-        places, labels, fontsize=8, rotation=90 if max(map(len, labels)) > 1 else 0, family=families
-    )  # fmt: skip
+    if len(symbols) <= READABLE:
+        families, missing = fonts_for(symbols)
+        labels = [written(symbol, missing) for symbol in symbols]
+        panels[-1].set_xticks(range(len(symbols)), labels, fontsize=8, family=families)
+        for label in panels[-1].get_xticklabels():
+            label.set_rotation(90 if len(label.get_text()) > 1 else 0)
+    else:
+        panels[-1].set_xlabel("timestep", fontsize=8)
     panels[-1].tick_params(axis="x", length=2)
     picture = BytesIO()
     figure.savefig(picture, format=kind)
