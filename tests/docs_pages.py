@@ -19,7 +19,7 @@ RESULT = "# → "
 """Stands before the result of the expression on the same line or of the lines above."""
 
 _BLOCK = re.compile(
-    r"(?P<marks>(?:^<!-- .*? -->\n)*)^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<marks>(?:^<!-- [^\n]*? -->\n)*)^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _NUMBER = r"-?(?:[\d,]*\d)(?:\.\d+)?(?:e-?\d+)?[kM]?"
 _MARK = re.compile(r"<!-- (needs|not run|tested with|begins with): (.*?) -->")
