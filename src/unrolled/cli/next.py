@@ -7,7 +7,7 @@ import typer
 from unrolled.cli.common import Common, RunFolder, bar, say_json, table, verb
 
 if TYPE_CHECKING:
-    from unrolled.tasks.language_model.run import Candidate
+    from unrolled.decoding.scores import Candidate
 
 EXAMPLES = ("unrolled next runs/demo 'The funct'", "unrolled next runs/demo 'class ' --top 5 --json")
 

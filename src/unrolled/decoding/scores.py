@@ -44,3 +44,12 @@ class Score:
         """exp of the mean nats a predicted symbol, <eos> counted."""
         mean = -self.log_probability / max(1, len(self.symbols))
         return math.exp(mean) if mean < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A symbol that may come next, and its probability; `symbol` and `shown` as in `SymbolScore`."""
+
+    symbol: str
+    probability: float
+    shown: str

@@ -76,7 +76,7 @@ def summary_dict(layer: ObservedLayer) -> dict[str, Any]:
             for one in gate_summaries(layer)
         ],
         "longest": {
-            state: [{"unit": unit, "half_life": life if np.isfinite(life) else None} for unit, life in units]
+            state: [{"unit": unit, "half_life": life} for unit, life in units]
             for state, units in longest(layer).items()
         },
     }

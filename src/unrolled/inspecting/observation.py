@@ -56,11 +56,11 @@ class ObservedLayer:
     def half_lives(self) -> dict[str, Numbers]:
         """Of every state that is kept, after how many timesteps half of each unit's content is left, (H,).
 
-        ln ½ over the mean of ln kept: infinity where all was kept, 0 where nothing was.
+        ln 2 over the mean of -ln kept: infinity where all was kept, 0 where nothing was.
         """
         with np.errstate(divide="ignore"):
-            means = {name: np.log(np.clip(kept, 0.0, 1.0)).mean(axis=0) for name, kept in self.kept.items()}
-            return {name: np.log(0.5) / np.minimum(mean, -0.0) if len(mean) else mean for name, mean in means.items()}
+            rates = {name: -np.log(np.clip(kept, 0.0, 1.0)).mean(axis=0) for name, kept in self.kept.items()}
+            return {name: np.log(2) / np.abs(rate) for name, rate in rates.items()}  # abs: of -0 the inverse is -∞
 
 
 @dataclass(frozen=True)

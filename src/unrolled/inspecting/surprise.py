@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-
-class Guess(Protocol):
-    """A symbol that may come next."""
-
-    symbol: str
-    probability: float
-    shown: str
+from unrolled.decoding.scores import Candidate
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Surprise:
     log_probability: float
     entropy: float
     change: float
-    best: tuple[Any, ...]
+    best: tuple[Candidate, ...]
 
     @property
     def bits(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -15,7 +14,7 @@ from torch import Tensor
 from unrolled.data.corpus import Corpus, stream_of
 from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
-from unrolled.decoding.scores import Score, SymbolScore
+from unrolled.decoding.scores import Candidate, Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
@@ -30,15 +29,6 @@ _Spelt = tuple[Tensor | None, State | None]
 
 PIECE = 256
 """Symbols of a prefix or a scored text that are run at once: memory stays bounded, the state goes on."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A symbol that may come next, and its probability; `symbol` and `shown` as in `SymbolScore`."""
-
-    symbol: str
-    probability: float
-    shown: str
 
 
 class LanguageModelRun(Run):
@@ -143,10 +133,7 @@ class LanguageModelRun(Run):
     def _score(self, text: str) -> Score:
         if not text:
             raise UserError("there is nothing to score: the text is empty")
-        targets = self.vocabulary.encode(text)
-        unknown = targets.count(UNK)
-        if self.ends and targets[-1:] != [EOS]:
-            targets.append(EOS)
+        targets = self._targets(text)
         logs: list[float] = []
         state: State | None = None
         for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
@@ -154,7 +141,12 @@ class LanguageModelRun(Run):
             found, state = self.model.log_probabilities(symbols, state, spellings)
             logs += found.squeeze(1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1).tolist()
         scores = (SymbolScore(*self._named(id, log)) for id, log in zip(targets, logs, strict=True))
-        return Score(text, tuple(scores), unknown)
+        return Score(text, tuple(scores), targets.count(UNK))
+
+    def _targets(self, text: str) -> list[int]:
+        """The symbols that a text is predicted as, <eos> at the end where the model's sequences have one."""
+        targets = self.vocabulary.encode(text)
+        return [*targets, EOS] if self.ends and targets[-1:] != [EOS] else targets
 
     def _named(self, id: int, number: float) -> tuple[str, float, str]:
         """A symbol's text, its number, and how it is shown."""
@@ -171,9 +163,7 @@ class LanguageModelRun(Run):
         """
         if not text:
             raise UserError("there is nothing to read: the text is empty")
-        targets = self.vocabulary.encode(text)
-        if self.ends and targets[-1:] != [EOS]:
-            targets.append(EOS)
+        targets = self._targets(text)
         found: list[Surprise] = []
         state: State | None = None
         before: Tensor | None = None
