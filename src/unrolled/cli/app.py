@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import cells, doctor, evaluate, inspect, next, predict, sample, score, show, train
+from unrolled.cli import cells, doctor, evaluate, inspect, next, predict, sample, score, serve, show, train
 from unrolled.cli.common import Common, DeviceOption, JsonOption, QuietOption, ThreadsOption, examples
 
 EXAMPLES = (
@@ -33,6 +33,7 @@ for _name, _verb, _examples in (
     ("score", score.score, score.EXAMPLES),
     ("next", next.next_symbols, next.EXAMPLES),
     ("inspect", inspect.inspect, inspect.EXAMPLES),
+    ("serve", serve.serve, serve.EXAMPLES),
     ("show", show.show, show.EXAMPLES),
     ("cells", cells.cells, cells.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),

@@ -96,12 +96,17 @@ def draw(
     """
     place = generator.device
     past = None if history is None else history.to(place)
-    cumulative = distribution(log_probabilities.detach().to(place), settings, past).cumsum(dim=-1)
-    uniform = torch.rand(len(cumulative), 1, generator=generator, device=place, dtype=torch.float64)
+    shares = distribution(log_probabilities.detach().to(place), settings, past)
+    uniform = torch.rand(len(shares), 1, generator=generator, device=place, dtype=torch.float64)
+    return chosen(shares, uniform).to(log_probabilities.device)
+
+
+def chosen(shares: Tensor, uniform: Tensor) -> Tensor:
+    """The symbols (B,) that probabilities (B, V) and numbers between 0 and 1 (B, 1) give."""
+    cumulative = shares.cumsum(dim=-1)
     # The first symbol whose cumulative probability is above the threshold. One of probability 0 is never the first,
     # and the threshold stays under the total, whatever that was rounded to.
-    chosen = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-    return chosen.squeeze(-1).to(log_probabilities.device)
+    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True).squeeze(-1)
 
 
 def sample(

@@ -12,8 +12,15 @@ from unrolled.cells import Cell
 from unrolled.data.vocabulary import UNK
 from unrolled.errors import UserError
 from unrolled.models.settings import ModelSettings
-from unrolled.nn import FeedForward, FrameInput, Recurrent, SymbolInput, WordCharacterInput
-from unrolled.nn.recurrent import State
+from unrolled.nn import (
+    FeedForward,
+    FrameInput,
+    LookaheadBidirectional,
+    Recurrent,
+    SymbolInput,
+    WordCharacterInput,
+)
+from unrolled.nn.recurrent import RecurrentOptions, State
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,18 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor, spellings: Tensor | None = None) -> tuple[Tensor, State | None]:
         """The features of every timestep, and the recurrence's final state; past a sequence's end they mean nothing."""
-        vectors = self.input(inputs, spellings) if isinstance(self.input, WordCharacterInput) else self.input(inputs)
-        final: State | None = None
+        vectors, final = self.vectors(inputs, spellings), None
         if self.recurrent is not None:
             vectors, final = self.recurrent(vectors, lengths=lengths)
         return functional.dropout(vectors, self.dropout, self.training), final
+
+    def vectors(self, inputs: Tensor, spellings: Tensor | None = None) -> Tensor:
+        """(T, B) ids or (T, B, D) frames to what the recurrence reads."""
+        if isinstance(self.input, WordCharacterInput):
+            spelt: Tensor = self.input(inputs, spellings)
+            return spelt
+        found: Tensor = self.input(inputs)
+        return found
 
 
 def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordCharacterInput | FrameInput:
@@ -86,13 +100,18 @@ def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordChar
 
 def recurrent_of(settings: ModelSettings, width: int, cell: Cell, *, bidirectional: bool = False) -> Recurrent:
     """The recurrent stack of some settings."""
-    return Recurrent(
-        cell, width, settings.hidden, settings.layers, bidirectional=bidirectional,
-        dropout=settings.dropout, engine=settings.engine, initial_state=settings.initial_state,
-        input_dropout=settings.input_dropout, recurrent_dropout=settings.recurrent_dropout,
-        weight_drop=settings.weight_drop, zoneout=settings.zoneout, initialiser=settings.initialiser,
-        forget_bias=settings.forget_bias, residual=settings.residual,
-    )  # fmt: skip
+    options: RecurrentOptions = {
+        "engine": settings.engine, "initial_state": settings.initial_state, "input_dropout": settings.input_dropout,
+        "recurrent_dropout": settings.recurrent_dropout, "weight_drop": settings.weight_drop,
+        "zoneout": settings.zoneout, "initialiser": settings.initialiser, "forget_bias": settings.forget_bias,
+        "residual": settings.residual,
+    }  # fmt: skip
+    sizes = width, settings.hidden, settings.layers
+    if bidirectional and settings.chunk:
+        return LookaheadBidirectional(
+            cell, *sizes, chunk=settings.chunk, lookahead=settings.lookahead, dropout=settings.dropout, **options
+        )
+    return Recurrent(cell, *sizes, bidirectional=bidirectional, dropout=settings.dropout, **options)
 
 
 def head_of(settings: ModelSettings, width: int) -> FeedForward:

@@ -98,16 +98,22 @@ class LanguageModel(nn.Module):
         self, inputs: Tensor, state: State | None = None, spellings: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """(T, B) symbols to the (T, B, F) features that the softmax reads, and the state after them."""
-        if isinstance(self.input, WordCharacterInput):
-            if spellings is None:
-                spellings = self._known_spellings()[inputs]
-            vectors = self.input(inputs, spellings)
-        else:
-            vectors = self.input(inputs)
-        output, state = self.recurrent(vectors, state)
+        output, state = self.recurrent(self.vectors(inputs, spellings), state)
         output = functional.dropout(output, self.dropout, self.training)
         features: Tensor = self.bridge(self.head(output))
         return features, state
+
+    def vectors(self, inputs: Tensor, spellings: Tensor | None = None) -> Tensor:
+        """(T, B) symbols to what the recurrence reads."""
+        if not isinstance(self.input, WordCharacterInput):
+            found: Tensor = self.input(inputs)
+            return found
+        spelt: Tensor = self.input(inputs, self._known_spellings()[inputs] if spellings is None else spellings)
+        return spelt
+
+    def after_outputs(self, outputs: Tensor) -> Tensor:
+        """(..., H) outputs of the recurrence to the (..., V) log-probabilities of what follows each."""
+        return self.output.log_probabilities(self.bridge(self.head(outputs)))
 
     def _known_spellings(self) -> Tensor:
         if self.spellings is None:

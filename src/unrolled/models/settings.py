@@ -25,6 +25,12 @@ class ModelSettings:
     hidden: int = setting(512, minimum=1, help="hidden units of a layer and direction")
     layers: int = setting(2, minimum=1, help="recurrent layers, one above the other")
     bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
+    chunk: int = setting(
+        0,
+        minimum=0,
+        help="bidirectional classify and tag: answer in chunks of so many timesteps; 0: the whole sequence",
+    )
+    lookahead: int = setting(0, minimum=0, help="with chunk: so many timesteps past a chunk's end are seen")
     embedding: int = setting(128, minimum=0, help="size of a symbol's vector; 0: one-hot")
     embedding_scale: float = setting(
         1.0, above=0, help="deviation of the embedding's numbers at the start; less lets rare symbols speak more softly"

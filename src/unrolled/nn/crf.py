@@ -123,6 +123,27 @@ class LinearChainCRF(nn.Module):
         return _marginals(forward, backward, totals, lengths)
 
     @torch.no_grad()
+    def filtered(self, scores: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of every label at every timestep, its probability given what was read so far: for streams, whose end has not
+        come. At a sequence's last timestep it differs from `marginals` only by the end's weights.
+
+        Args:
+            scores: (T, B, L), true timesteps all. before: what the piece before returned, (B, L); None to begin.
+
+        Returns:
+            The probabilities (T, B, L), and what goes on, (B, L).
+        """
+        transitions, start, _ = self._weights()
+        found = []
+        for own in scores:
+            reached = start if before is None else (before.unsqueeze(-1) + transitions).logsumexp(-2)
+            before = (reached + own).log_softmax(-1)
+            found.append(before)
+        if before is None:
+            raise ValueError("filtered: there is no timestep")
+        return torch.stack(found).exp(), before
+
+    @torch.no_grad()
     def viterbi(self, scores: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The most probable labels (T, B), 0 past the end, and their log-probability (B,)."""
         tags, logs = self.n_best(scores, lengths, 1)

@@ -63,6 +63,40 @@ class Pooling(nn.Module):
             return _mean(form)
         return _maximum(form) if self.kind == "max" else self._weighted(form)
 
+    def running(self, outputs: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The vector of what was read so far, after every timestep: for streams of layers in one direction.
+
+        Args:
+            outputs: (T, B, F), true timesteps all. before: what the piece before returned, (B, F + 2); None to begin.
+
+        Returns:
+            (T, B, F), of which the last is that of the whole, and what goes on.
+
+        Raises:
+            ValueError: the last output of two directions is not known before the sequence's end.
+        """
+        if self.kind == "last":
+            if self.bidirectional:
+                raise ValueError('running: of two directions, pooling="last" needs the whole sequence')
+            return outputs, outputs.new_zeros(outputs.shape[1], self.size + 2)
+        values = outputs.double()
+        # what goes on: the sum under weights (or the maximum), the weights' sum, and the highest score so far
+        old = values.new_zeros(values.shape[1], self.size + 2) if before is None else before
+        old_sum, old_weight, old_score = old[:, :-2], old[:, -2], old[:, -1]
+        if self.kind == "max":
+            highest = values.cummax(0).values
+            found = highest if before is None else torch.maximum(highest, old_sum)
+            return found.to(outputs.dtype), torch.cat([found[-1], old[:, -2:]], -1)
+        scores = values.new_zeros(values.shape[:2])
+        if self.kind == "attention":
+            scores = torch.matmul(torch.tanh(self.hidden(outputs)), self.query).double()
+        top = scores.amax(0) if before is None else torch.maximum(scores.amax(0), old_score)
+        weights, faded = (scores - top).exp(), (old_score - top).exp() * (old_weight > 0)
+        total = (old_weight * faded) + weights.cumsum(0)
+        sums = old_sum * faded.unsqueeze(-1) + (weights.unsqueeze(-1) * values).cumsum(0)
+        after = torch.cat([sums[-1], total[-1].unsqueeze(-1), top.unsqueeze(-1)], -1)
+        return (sums / total.unsqueeze(-1)).to(outputs.dtype), after
+
     def weights(self, outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """How much each timestep counts, (T, B), at least float32: 0 past the end, 1 in sum, all 0 for length 0.
 

@@ -366,6 +366,12 @@ class Recurrent(nn.Module):
         zeros = like.new_zeros((len(rows), batch, self.hidden_size))
         return 0.1 * torch.randn_like(zeros) if self.initial_state == "random" else zeros
 
+    def begin(self, batch: int) -> State:
+        """The state that sequences begin in whose state is not given, (layers · directions, B, H) each."""
+        zeros = self.initial_state == "zeros"
+        states = tuple(self._initial("" if zeros else name, batch) for name in self.cell.states)
+        return states if len(states) > 1 else states[0]
+
     def _as_given(self, states: tuple[Tensor, ...], form: InputForm) -> State:
         restored = tuple(form.state_out(state) for state in states)
         return restored if len(restored) > 1 else restored[0]

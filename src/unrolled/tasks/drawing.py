@@ -76,21 +76,38 @@ def check_count(count: int) -> None:
         raise UserError(f"count {count}: must be at least 1")
 
 
-def text_of(vocabulary: Vocabulary, prefix: str, symbols: Iterable[int]) -> Iterator[str]:
+class Spoken:
     """The text of symbols as they come, never half a character: what is new when all of them are decoded."""
-    before = vocabulary.encode(prefix)[-1:] if prefix else []
-    ids = list(before)
-    given = len(vocabulary.decode(ids))
+
+    def __init__(self, vocabulary: Vocabulary, prefix: str = "") -> None:
+        self._vocabulary = vocabulary
+        self._ids = vocabulary.encode(prefix)[-1:] if prefix else []
+        self._given = len(vocabulary.decode(self._ids))
+
+    def add(self, symbol: int) -> str:
+        """The text that another symbol adds; "" where it is perhaps half a character."""
+        self._ids.append(symbol)
+        text = self._vocabulary.decode(self._ids)
+        if self._vocabulary.level in ("byte", "bpe") and text.endswith("\N{REPLACEMENT CHARACTER}"):
+            return ""  # perhaps a character whose other bytes are still to come
+        new = text[self._given :]
+        # Forget all but the last symbol: decoding stays cheap however long the sequence is.
+        self._ids = self._ids[-1:]
+        self._given = len(self._vocabulary.decode(self._ids))
+        return new
+
+    def rest(self) -> str:
+        """What was held back, when no more symbols come."""
+        return self._vocabulary.decode(self._ids)[self._given :]
+
+
+def text_of(vocabulary: Vocabulary, prefix: str, symbols: Iterable[int]) -> Iterator[str]:
+    """The text of symbols as they come, up to <eos>, piece by piece."""
+    spoken = Spoken(vocabulary, prefix)
     for symbol in symbols:
         if symbol == EOS:
             break
-        ids.append(symbol)
-        text = vocabulary.decode(ids)
-        if vocabulary.level in ("byte", "bpe") and text.endswith("\N{REPLACEMENT CHARACTER}"):
-            continue  # perhaps a character whose other bytes are still to come
-        yield text[given:]
-        # Forget all but the last symbol: decoding stays cheap however long the sequence is.
-        ids = ids[-1:]
-        given = len(vocabulary.decode(ids))
-    if rest := vocabulary.decode(ids)[given:]:
+        if text := spoken.add(symbol):
+            yield text
+    if rest := spoken.rest():
         yield rest

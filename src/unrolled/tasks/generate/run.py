@@ -48,7 +48,7 @@ class GenerateRun(Run):
         """The classes, none if it was trained without."""
         return () if self.symbols.labels is None else self.symbols.labels.names
 
-    def _label(self, label: str | None) -> int | None:
+    def label_id(self, label: str | None) -> int | None:
         """A class's id.
 
         Raises:
@@ -89,11 +89,10 @@ class GenerateRun(Run):
     def _drawn(self, prefix: str, count: int, label: str | None, how: How) -> Iterator[Tensor]:
         settings = sampler_of(True, how)  # what is wrong with it is said before anything is read
         generator = generator_of(how)
-        wanted = self._label(label)
+        wanted = self.label_id(label)
         labels: Tensor | None = None
         if self.symbols.labels is not None:
-            shares = torch.from_numpy(np.exp(self.symbols.priors))
-            drawn_labels = torch.multinomial(shares, count, replacement=True, generator=generator)
+            drawn_labels = self._drawn_labels(count, generator)
             labels = (drawn_labels if wanted is None else torch.full((count,), wanted)).to(self.device)
         first, state = self.model.begin(count, labels)
         for id in self.vocabulary.encode(prefix):
@@ -105,7 +104,20 @@ class GenerateRun(Run):
 
         return drawn(step, state, first, settings=settings, how=how, ends=True, generator=generator)
 
+    def _drawn_labels(self, count: int, generator: torch.Generator) -> Tensor:
+        shares = torch.from_numpy(np.exp(self.symbols.priors))
+        return torch.multinomial(shares, count, replacement=True, generator=generator)
+
+    def draw_label(self, generator: torch.Generator) -> str:
+        """A class, as often as training saw it."""
+        return self.classes[int(self._drawn_labels(1, generator)[0])]
+
     # -- how probable sequences are
+
+    def targets_of(self, text: str) -> list[int]:
+        """The symbols that a text is predicted as, <eos> at the end."""
+        found: list[int] = self._part([Example(text, None, 1)], "the text given").targets[0].tolist()
+        return found
 
     @overload
     def score(self, text: str, /, *, label: str | None = None) -> Score: ...
@@ -127,7 +139,7 @@ class GenerateRun(Run):
         return found if more else found[0]
 
     def _score(self, text: str, label: str | None) -> Score:
-        wanted = self._label(label)
+        wanted = self.label_id(label)
         part = self._part([Example(text, None, 1)], "the text given")
         ids = part.targets[0].tolist()
         if not self.classes:

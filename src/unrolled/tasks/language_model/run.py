@@ -133,7 +133,7 @@ class LanguageModelRun(Run):
     def _score(self, text: str) -> Score:
         if not text:
             raise UserError("there is nothing to score: the text is empty")
-        targets = self._targets(text)
+        targets = self.targets_of(text)
         logs: list[float] = []
         state: State | None = None
         for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
@@ -143,7 +143,7 @@ class LanguageModelRun(Run):
         scores = (SymbolScore(*self._named(id, log)) for id, log in zip(targets, logs, strict=True))
         return Score(text, tuple(scores), targets.count(UNK))
 
-    def _targets(self, text: str) -> list[int]:
+    def targets_of(self, text: str) -> list[int]:
         """The symbols that a text is predicted as, <eos> at the end where the model's sequences have one."""
         targets = self.vocabulary.encode(text)
         return [*targets, EOS] if self.ends and targets[-1:] != [EOS] else targets
@@ -163,7 +163,7 @@ class LanguageModelRun(Run):
         """
         if not text:
             raise UserError("there is nothing to read: the text is empty")
-        targets = self._targets(text)
+        targets = self.targets_of(text)
         found: list[Surprise] = []
         state: State | None = None
         before: Tensor | None = None

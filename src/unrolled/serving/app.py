@@ -1,0 +1,144 @@
+"""The application: library, scheduler and streams joined with the routes. `create_app` is what a server runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from unrolled import __version__
+from unrolled.serving.guards import Guards
+from unrolled.serving.library import EVERY, Library
+from unrolled.serving.limits import Limits
+from unrolled.serving.metrics import Metrics
+from unrolled.serving.refusals import Refused
+from unrolled.serving.routes import models, operations, streams
+from unrolled.serving.scheduler import Scheduler
+from unrolled.serving.service import Service
+from unrolled.serving.streaming import Streaming
+from unrolled.serving.streams import StreamTable, Tokens
+
+ABOUT = """Recurrent sequence models over HTTP: predict, score, sample, translate, and streams whose state is a value.
+
+Every refusal is `{"error": "what was wrong and what to do"}`."""
+
+
+class Serving:
+    """What the routes work with.
+
+    Attributes:
+        ready: whether new requests are wanted: not before everything runs, nor while the server stops.
+    """
+
+    def __init__(self, library: Library, limits: Limits, metrics: Metrics, secret: bytes | None) -> None:
+        self.library, self.limits, self.metrics = library, limits, metrics
+        self.ready = False
+        self.table = StreamTable(limits, metrics)
+        self.tokens = Tokens(limits, secret)
+        self.scheduler: Scheduler
+        self.service: Service
+        self.streaming: Streaming
+
+    def start(self) -> None:
+        """Begin to work; within the event loop."""
+        self.scheduler = Scheduler(self.limits, self.metrics)
+        self.service = Service(self.scheduler, self.limits)
+        self.streaming = Streaming(self.scheduler, self.library, self.table, self.tokens, self.limits)
+        self.metrics.gauge("unrolled_streams", "Streams held here.", lambda: len(self.table))
+        self.metrics.gauge("unrolled_queue", "Sequences that wait or run.", lambda: self.scheduler.waiting)
+        self.ready = True
+
+
+def create_app(
+    library: Library, *, limits: Limits | None = None, metrics: Metrics | None = None, key: str | None = None,
+    secret: bytes | None = None, hosts: frozenset[str] | None = None, look_every: float = EVERY,
+) -> FastAPI:  # fmt: skip
+    """The application.
+
+    Args:
+        library: the models. limits: its bounds.
+        key: what callers must know; None: nothing. secret: what states that travel are signed with; None: drawn.
+        hosts: the names that it is called by; None: any. look_every: seconds between two looks for replaced runs.
+    """
+    limits, metrics = limits or Limits(), metrics or Metrics()
+    serving = Serving(library, limits, metrics, secret)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        serving.start()
+        tasks = [
+            asyncio.create_task(serving.table.expire()),
+            asyncio.create_task(library.watch(lambda name: serving.table.replaced(library, name), look_every)),
+        ]
+        try:
+            yield
+        finally:
+            serving.ready = False
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.to_thread(serving.scheduler.stop)
+
+    app = FastAPI(
+        title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
+        max_body_size=limits.body_bytes,
+    )  # fmt: skip
+    app.state.serving = serving
+    for router in (models.router, streams.router, operations.router):
+        app.include_router(router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(404, _plain)
+    app.add_exception_handler(405, _plain)
+    app.add_exception_handler(413, _plain)
+    app.add_middleware(Guards, limits=limits, metrics=metrics, key=key, hosts=hosts)
+    return app
+
+
+def problem(status: int, words: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A refusal as an answer."""
+    return JSONResponse({"error": words}, status, headers)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return problem(error.status, error.reason, headers)
+
+
+async def _plain(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error.__cause__, Refused):  # out of the middle of reading the body
+        return await _refused(request, error.__cause__)
+    status = getattr(error, "status_code", 500)
+    if status == 413:
+        limit = request.app.state.serving.limits.body_bytes
+        return problem(413, f"the body is too large: at most {limit:,} bytes are read; send less at once")
+    return problem(status, str(getattr(error, "detail", "")), getattr(error, "headers", None))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return problem(422, in_words(error.errors()))
+
+
+def in_words(errors: Sequence[Any]) -> str:
+    """What pydantic found, as one sentence for each place: first those that say most."""
+    found: dict[str, str] = {}
+    for one in errors:
+        place = ".".join(str(part) for part in one["loc"] if part != "body" and not _is_a_kind(part)) or "the body"
+        found.setdefault(place, str(one["msg"]))
+    shown = [f"{place}: {words}" for place, words in list(found.items())[:5]]
+    more = len(found) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _is_a_kind(part: object) -> bool:
+    """Whether a part of a place is only the name of an alternative of a union."""
+    return isinstance(part, str) and ("[" in part or part == "str")

@@ -1,0 +1,129 @@
+"""A run that is served: its model with weights packed once, and how the rows of each task begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from unrolled.data.vocabulary import Vocabulary
+from unrolled.decoding.scores import Candidate
+from unrolled.nn import LookaheadBidirectional, Recurrent
+from unrolled.recurrence.program import outline
+from unrolled.run import Run
+
+Rows = tuple[Tensor, ...]
+"""One sequence's state: for each of the cell's states (layers, H)."""
+
+
+class Loaded:
+    """One generation of a model.
+
+    Args:
+        name: what it is called in addresses. run: the run. generation: 1, and one more for each reload.
+        fingerprint: of its weights: a state belongs to these and no others.
+        read: told how many timesteps were read or drawn.
+    """
+
+    def __init__(
+        self, name: str, run: Run, generation: int, fingerprint: str, read: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self.name, self.run, self.generation, self.fingerprint, self.read = name, run, generation, fingerprint, read
+        self.task = run.recipe.task
+        self.model = run.model
+        self._packed = ExitStack()
+        for module in self.model.modules():
+            if isinstance(module, Recurrent):
+                self._packed.enter_context(module.packed())
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Rows of two generations do not run together."""
+        return self.name, self.generation
+
+    @cached_property
+    def recurrent(self) -> Recurrent | None:
+        """The stack whose state a stream is; of a translator the encoder's."""
+        holder = self.model if self.task in ("language-model", "generate") else self.model.encoder
+        found: Recurrent | None = holder.recurrent
+        return found
+
+    @cached_property
+    def latency(self) -> int:
+        """How many timesteps an answer of a stream may wait for."""
+        return self.recurrent.latency if isinstance(self.recurrent, LookaheadBidirectional) else 0
+
+    @cached_property
+    def why_no_streams(self) -> str | None:
+        """Why this model cannot be streamed, or None where it can."""
+        layer = self.recurrent
+        if self.task == "translate":
+            return f"{self.name} translates: it reads the whole source before its first word; use /translate"
+        if layer is None:
+            return f"{self.name} has no recurrence, so no state to go on with; use /predict"
+        if isinstance(layer, LookaheadBidirectional):
+            if self.task == "classify" and self.model.pooling.kind == "last":
+                return f'{self.name} reads from both ends and pools by "last": only the whole has a class; use /predict'
+            return None
+        if layer.bidirectional:
+            return f"{self.name} reads from both ends, so it needs the whole sequence first; use /predict"
+        return None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols that a language model or a generator reads and predicts."""
+        found: Vocabulary = cast(Any, self.run).vocabulary
+        return found
+
+    def shown(self, symbol: int) -> str:
+        """A symbol as people see it."""
+        return self.vocabulary.symbol(symbol)
+
+    def candidates(self, pairs: Iterable[tuple[int, float]]) -> list[Candidate]:
+        """Symbols and their probabilities, without those that cannot come."""
+        vocabulary = self.vocabulary
+        return [Candidate(vocabulary.text(id), share, vocabulary.symbol(id)) for id, share in pairs if share > 0]
+
+    def begin_state(self) -> Rows:
+        """A sequence's state before it begins."""
+        assert self.recurrent is not None
+        return unstacked(self.recurrent.begin(1), 1)[0]
+
+    def card(self) -> dict[str, Any]:
+        """What clients and pages need to know."""
+        run, layer = self.run, self.recurrent
+        settings = run.recipe.model
+        symbols: Any = run.symbols
+        inputs = getattr(symbols, "inputs", getattr(symbols, "vocabulary", getattr(symbols, "source", symbols)))
+        frame = len(inputs.mean) if hasattr(inputs, "mean") else None
+        labels = getattr(getattr(symbols, "labels", None), "names", ())
+        program = None if layer is None else outline(layer.cell)
+        return {
+            "cell": settings.cell if layer is None else layer.cell.name,
+            "hidden": settings.hidden, "layers": settings.layers,
+            "bidirectional": layer is not None and layer.bidirectional,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "level": None if frame else inputs.level, "symbols": None if frame else len(inputs), "frame": frame,
+            "labels": list(labels),
+            "gates": [] if program is None else list(program.observed),
+            "states": [] if program is None else list(program.states),
+            "attention": getattr(self.model, "attention", None) is not None,
+            "latency": self.latency, "metrics": run.metrics,
+        }  # fmt: skip
+
+
+def stacked(rows: list[Rows]) -> Any:
+    """The states of several sequences as the layer takes them, (layers, B, H) each."""
+    parts = tuple(torch.stack(part, 1) for part in zip(*rows, strict=True))
+    return parts if len(parts) > 1 else parts[0]
+
+
+def unstacked(state: Any, batch: int) -> list[Rows]:
+    """The states of each sequence by itself: copies, so that none keeps the memory of all."""
+    parts = state if isinstance(state, tuple) else (state,)
+    columns = [[own.clone() for own in part.unbind(1)] for part in parts]
+    return [tuple(column[row] for column in columns) for row in range(batch)]

@@ -1,0 +1,64 @@
+"""Run the application by uvicorn; stop so that what runs is finished."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from unrolled.errors import UserError
+from unrolled.serving.limits import Limits
+
+GRACE = 30
+"""Seconds that requests which run have to end, when the server stops."""
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; 0 takes a free port.
+
+    Raises:
+        UserError: the address is taken, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UserError(f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}") from None
+    return listener
+
+
+def serve(
+    app: FastAPI, listener: socket.socket, limits: Limits, *, log_level: str = "info", grace: int = GRACE
+) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what runs, within `grace` seconds.
+
+    Raises:
+        UserError: it could not start.
+    """
+    config = uvicorn.Config(
+        app, log_level=log_level, access_log=False, limit_concurrency=limits.connections, backlog=2048,
+        timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
+        server_header=False, h11_max_incomplete_event_size=64 * 1024, ws_ping_interval=20, ws_ping_timeout=20,
+    )  # fmt: skip
+    server = _Graceful(config, app)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise UserError("the server could not start; the lines above say why")
+
+
+class _Graceful(uvicorn.Server):
+    """Says that it takes no more requests as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._app.state.serving.ready = False
+        super().handle_exit(sig, frame)

@@ -1,0 +1,405 @@
+"""What can be asked of a model: requests become rows, what the rows found becomes answers."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unrolled.data.examples import part_of
+from unrolled.data.labelled import Example
+from unrolled.data.vocabulary import BOS, UNK
+from unrolled.decoding.scores import Score, SymbolScore
+from unrolled.errors import UserError
+from unrolled.serving import bodies
+from unrolled.serving.limits import Limits
+from unrolled.serving.loaded import Loaded, Rows, unstacked
+from unrolled.serving.refusals import Refused, wrong
+from unrolled.serving.scheduler import Row, Scheduler
+from unrolled.serving.work.drawing import Drawing
+from unrolled.serving.work.reading import Reading
+from unrolled.serving.work.whole import Whole
+from unrolled.tasks.drawing import Spoken, generator_of, sampler_of
+
+
+class Service:
+    """Answers what is asked of models; streams are `Streaming`'s."""
+
+    def __init__(self, scheduler: Scheduler, limits: Limits) -> None:
+        self._scheduler, self._limits = scheduler, limits
+
+    # -- verbs
+
+    async def predict(self, loaded: Loaded, inputs: Sequence[Any]) -> list[bodies.Prediction]:
+        """Classes, tags, or translations."""
+        check_can(loaded, "predict")
+        self._count(inputs)
+        run: Any = loaded.run
+        ask = run.predict_all if loaded.task == "tag" else run.predict
+        rows = [self._whole(loaded, "predict", ask, sequence_of(loaded, x, self._limits)) for x in inputs]
+        return [_prediction(loaded, one) for one in await self._scheduler.answers(rows)]
+
+    async def score(self, loaded: Loaded, body: bodies.ScoreBody) -> list[bodies.Score]:
+        """How probable sequences are."""
+        check_can(loaded, "score")
+        self._count(body.inputs)
+        rows = self._score_rows(loaded, body)
+        found = await self._scheduler.answers(rows)
+        return [_score(loaded, one, body.symbols) for one in found]
+
+    async def next(self, loaded: Loaded, body: bodies.NextBody) -> list[list[bodies.Candidate]]:
+        """What may follow prefixes."""
+        if loaded.task not in ("language-model", "generate"):
+            check_can(loaded, "next")
+        self._count(body.prefixes)
+        rows = []
+        for prefix in body.prefixes:
+            symbols, spellings, state = prefix_of(loaded, self._text(prefix), body.label)
+            rows.append(Reading(loaded, symbols, state, spellings, top=body.top))
+        found = await self._scheduler.answers(rows)
+        return [[candidate_of(one) for one in row.candidates[-1]] if body.top else [] for row in found]
+
+    def drawings(self, loaded: Loaded, body: bodies.SampleBody) -> tuple[list[Drawing], int]:
+        """The rows of novel sequences, and the seed of the first.
+
+        Raises:
+            Refused: a setting is out of its range.
+        """
+        check_can(loaded, "sample")
+        if body.count > self._limits.sequences or body.length > self._limits.symbols:
+            raise Refused(
+                413, f"at most {self._limits.sequences} sequences of {self._limits.symbols} symbols are drawn"
+            )
+        if body.stream and body.count > 1:
+            raise wrong("stream: one sequence at a time; leave count at 1")
+        seed = secrets.randbits(48) if body.seed is None else body.seed
+        return [self._drawing(loaded, body, seed + number) for number in range(body.count)], seed
+
+    async def sample(self, loaded: Loaded, body: bodies.SampleBody) -> bodies.Samples:
+        """Novel sequences."""
+        rows, seed = self.drawings(loaded, body)
+        found = await self._scheduler.answers(rows)
+        return bodies.Samples(texts=[body.prefix + row.text for row in found], seed=seed)
+
+    async def translate(self, loaded: Loaded, body: bodies.TranslateBody) -> list[bodies.Translation]:
+        """Translations, and where they looked."""
+        if loaded.task != "translate":
+            raise wrong(f"{loaded.name} is of the task {loaded.task}: it does not translate")
+        self._count(body.texts)
+        run: Any = loaded.run
+        wishes = {
+            "beam": body.beam,
+            "alpha": body.alpha,
+            "coverage": body.coverage,
+            "block_repeats": body.block_repeats,
+        }
+        given = {key: value for key, value in wishes.items() if value is not None} | {"best": body.best}
+        if body.attention and getattr(loaded.model, "attention", None) is None:
+            raise wrong(f"{loaded.name} has no attention to show: leave attention out")
+        try:
+            run.search(**given)
+        except UserError as error:
+            raise wrong(str(error)) from None
+
+        def ask(texts: list[str]) -> list[bodies.Translation]:
+            found = run.predict(texts, **given)
+            return [_translation(run, one, body.attention) for one in found]
+
+        key = ("translate", body.attention, *sorted(given.items()))
+        rows = [self._whole(loaded, key, ask, self._text(text)) for text in body.texts]
+        return await self._scheduler.answers(rows)
+
+    async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> dict[str, Any]:
+        """Every gate and state of a sequence."""
+        x = sequence_of(loaded, body.input, self._limits)
+        run: Any = loaded.run
+
+        def ask(given: list[Any]) -> list[Any]:
+            if body.label is not None:
+                return [run.observe(one, label=body.label).as_dict() for one in given]
+            return [run.observe(one).as_dict() for one in given]
+
+        numbers = _length(x) * loaded.run.recipe.model.hidden * 10
+        if numbers > self._limits.answer_numbers:
+            raise Refused(413, f"that would be some {numbers:,} numbers; show the gates of a shorter piece")
+        row = Whole(object(), ask, x, _length(x))
+        found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
+        return found
+
+    # -- rows
+
+    def _whole(self, loaded: Loaded, key: Any, ask: Any, x: Any) -> Whole:
+        return Whole((loaded.key, key), ask, x, _length(x))
+
+    def _score_rows(self, loaded: Loaded, body: bodies.ScoreBody) -> list[Row]:
+        _check_wishes(loaded, body)
+        run: Any = loaded.run
+        if loaded.task == "language-model" or (loaded.task == "generate" and (body.label or not run.classes)):
+            return [self._scored_reading(loaded, x, body.label) for x in body.inputs]
+        rows: list[Row] = []
+        for number, given in enumerate(body.inputs):
+            x = sequence_of(loaded, given, self._limits)
+            wish: dict[str, Any] = {"label": body.label}
+            if body.labels is not None:
+                wish = {"labels": body.labels[number]}
+            elif loaded.task == "translate":
+                wish = {"source": body.source}
+            rows.append(Whole(object(), partial(_score_each, run, wish), x, _length(x)))
+        return rows
+
+    def _scored_reading(self, loaded: Loaded, x: Any, label: str | None) -> Reading:
+        text = self._text(x)
+        if not text:
+            raise wrong("there is nothing to score: a text is empty")
+        run: Any = loaded.run
+        targets = run.targets_of(text)
+        start, state = start_of(loaded, label)
+        symbols = [start, *targets[:-1]]
+        spellings = _spellings(loaded, text, len(symbols))
+        return Reading(loaded, symbols, state, spellings, targets=targets)
+
+    def _drawing(self, loaded: Loaded, body: bodies.SampleBody, seed: int) -> Drawing:
+        run: Any = loaded.run
+        ends = loaded.task == "generate" or run.ends
+        how: Any = {
+            "temperature": body.temperature, "top_k": body.top_k, "top_p": body.top_p, "min_p": body.min_p,
+            "repetition": body.repetition, "length": body.length, "seed": seed,
+        }  # fmt: skip
+        try:
+            settings = sampler_of(ends, how)
+        except UserError as error:
+            raise wrong(str(error)) from None
+        generator = generator_of(how)
+        label = body.label
+        if loaded.task == "generate" and run.classes:
+            drawn = run.draw_label(generator)  # drawn in any case, so that the seed means the same symbols
+            label = drawn if label is None else label
+        symbols, spellings, state = prefix_of(loaded, self._text(body.prefix), label)
+        return Drawing(
+            loaded, symbols[:-1], state, None if spellings is None else spellings[:-1],
+            settings=settings, generator=generator, length=body.length, ends=ends, alternatives=body.alternatives,
+            spoken=Spoken(loaded.vocabulary, body.prefix), last=symbols[-1],
+            last_spelling=None if spellings is None else spellings[-1],
+        )  # fmt: skip
+
+    def _count(self, sequences: Sequence[Any]) -> None:
+        if len(sequences) > self._limits.sequences:
+            raise Refused(413, f"{len(sequences)} sequences in one request: at most {self._limits.sequences} are taken")
+
+    def _text(self, x: Any) -> str:
+        if not isinstance(x, str):
+            raise wrong("this model reads texts: give strings")
+        check_length(len(x), self._limits)
+        return x
+
+
+def _score_each(run: Any, wish: dict[str, Any], given: list[Any]) -> list[Score]:
+    return [run.score(x, **wish) for x in given]
+
+
+# -- what models are given
+
+
+def check_can(loaded: Loaded, verb: str) -> None:
+    """Refuse a verb that the model's task has not."""
+    if verb not in loaded.run.verbs:
+        possible = ", ".join(served_verbs(loaded))
+        raise wrong(f"{loaded.name} is of the task {loaded.task}: {verb} is not for it, but {possible}")
+
+
+def served_verbs(loaded: Loaded) -> list[str]:
+    """What can be asked of a model here."""
+    verbs = [verb for verb in loaded.run.verbs if verb in ("predict", "score", "next", "sample")]
+    if loaded.task == "generate":
+        verbs.append("next")
+    if loaded.task == "translate":
+        verbs.append("translate")
+    return [*verbs, "gates"] if loaded.recurrent is not None else verbs
+
+
+def sequence_of(loaded: Loaded, x: Any, limits: Limits) -> Any:
+    """An input as the run takes it: a text, a tuple of tokens, or frames (T, D)."""
+    check_length(len(x), limits)
+    if isinstance(x, str):
+        check_encodable(x)
+        return x
+    if x and isinstance(x[0], str):
+        if loaded.task != "tag":
+            raise wrong(f"{loaded.name} reads texts: give strings, not lists of tokens")
+        for token in x:
+            check_encodable(token)
+            if not token.strip():
+                raise wrong("a token is empty: leave it out")
+        return tuple(x)
+    if not x:
+        raise wrong("a sequence is empty: there is nothing to read")
+    widths = {len(frame) for frame in x}
+    if len(widths) > 1 or widths == {0}:
+        raise wrong(
+            f"the frames of a sequence have {', '.join(map(str, sorted(widths)))} numbers: they must all have as many"
+        )
+    frames = np.array(x, dtype=np.float64)
+    if not np.isfinite(frames.astype(np.float32)).all():
+        raise wrong("a frame holds a number that is too large")
+    return frames.astype(np.float32)
+
+
+def check_length(symbols: int, limits: Limits) -> None:
+    """Refuse what is too long."""
+    if symbols > limits.symbols:
+        raise Refused(413, f"a sequence of {symbols:,} symbols: at most {limits.symbols:,} are read; send a stream")
+
+
+def check_encodable(text: str) -> None:
+    """JSON can carry half of a surrogate pair, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise wrong("a text holds half of a surrogate pair (\\ud800 to \\udfff): that is no character") from None
+
+
+def start_of(loaded: Loaded, label: str | None) -> tuple[int, Rows]:
+    """The first symbol that is read, and the state before it."""
+    run: Any = loaded.run
+    if loaded.task == "generate":
+        try:
+            wanted = run.label_id(label)
+        except UserError as error:
+            raise wrong(str(error)) from None
+        if wanted is None and run.classes:
+            raise wrong(f"{loaded.name} has classes: say which one with label; {', '.join(run.classes)}")
+        with torch.no_grad():
+            ids = None if wanted is None else torch.tensor([wanted], device=run.device)
+            first, state = run.model.begin(1, ids)
+            return int(first[0]), loaded.begin_state() if state is None else unstacked(state, 1)[0]
+    if label is not None:
+        raise wrong(f"{loaded.name} is of the task {loaded.task}: label is for generators and classifiers")
+    with torch.no_grad():
+        return BOS, loaded.begin_state()
+
+
+def prefix_of(loaded: Loaded, text: str, label: str | None) -> tuple[list[int], list[list[int]] | None, Rows]:
+    """What is read of a prefix: symbols, their spellings, and the state before them."""
+    check_encodable(text)
+    start, state = start_of(loaded, label)
+    symbols = [start, *loaded.vocabulary.encode(text)]
+    return symbols, _spellings(loaded, text, len(symbols)), state
+
+
+def _spellings(loaded: Loaded, text: str, count: int) -> list[list[int]] | None:
+    if not loaded.run.recipe.model.characters:
+        return None
+    words = ["\n", *loaded.vocabulary.split(text)]  # <bos> is not spelt
+    return [loaded.vocabulary.spell(word) for word in words[:count]]
+
+
+def _check_wishes(loaded: Loaded, body: bodies.ScoreBody) -> None:
+    task, name = loaded.task, loaded.name
+    if body.labels is not None and task != "tag":
+        raise wrong(f"labels are for taggers, and {name} is of the task {task}")
+    if body.source is not None and task != "translate":
+        raise wrong(f"source is for translators, and {name} is of the task {task}")
+    if body.label is not None and task not in ("classify", "generate"):
+        raise wrong(f"label is for classifiers and generators, and {name} is of the task {task}")
+    if task == "tag" and (body.labels is None or len(body.labels) != len(body.inputs)):
+        raise wrong("labels: give a list of labels for each input, one a timestep")
+    if task == "translate" and not (body.source or "").strip():
+        raise wrong("source: give the text that the inputs translate")
+    if task == "classify" and body.label is None:
+        raise wrong("label: give the class whose probability is asked for")
+    for text in (body.source, body.label, *(label for own in body.labels or [] for label in own)):
+        if text is not None:
+            check_encodable(text)
+
+
+def _length(x: Any) -> int:
+    return len(x.split()) + len(x) // 8 if isinstance(x, str) else len(x)
+
+
+def example_of(loaded: Loaded, x: Any) -> tuple[NDArray[Any], NDArray[np.int64] | None, list[str]]:
+    """What an encoder reads of a sequence: ids or frames, spellings, and the timesteps as people see them."""
+    run: Any = loaded.run
+    try:
+        example = run._example(x, 1) if loaded.task == "tag" else Example(x, None, 1)
+        spell = run.recipe.model.characters > 0
+        part = part_of("the sequence given", [example], run.symbols.inputs, lambda _: 0, spell=spell)
+    except UserError as error:
+        raise wrong(str(error)) from None
+    inputs = part.inputs[0]
+    if isinstance(example.x, np.ndarray):
+        shown = [""] * len(inputs)
+    elif isinstance(example.x, tuple):
+        shown = list(example.x)
+    else:
+        shown = [run.symbols.inputs.symbol(id) for id in inputs.tolist()]
+    return inputs, None if part.spellings is None else part.spellings[0], shown
+
+
+# -- what is answered
+
+
+def candidate_of(one: Any) -> bodies.Candidate:
+    """A candidate as an answer."""
+    return bodies.Candidate(symbol=one.symbol, shown=one.shown, probability=one.probability)
+
+
+def finite(number: float) -> float | None:
+    """JSON has no infinity."""
+    return number if math.isfinite(number) else None
+
+
+def _prediction(loaded: Loaded, one: Any) -> bodies.Prediction:
+    if loaded.task == "tag":
+        frames = isinstance(one.x, np.ndarray)
+        spans = [
+            bodies.Span(text=s.text, type=s.type, first=s.first, last=s.last, probability=s.probability)
+            for s in one.spans
+        ]
+        return bodies.Prediction(
+            tokens=None if frames else list(one.x), labels=list(one.labels),
+            label_probabilities=list(one.probabilities), spans=spans,
+        )  # fmt: skip
+    if loaded.task == "translate":
+        return bodies.Prediction(text=one.text, log_probability=finite(one.log_probability))
+    return bodies.Prediction(label=one.label, probabilities=one.probabilities, value=one.value)
+
+
+def _score(loaded: Loaded, one: Any, symbols: bool) -> bodies.Score:
+    if isinstance(one, Reading):
+        one = _scored(loaded, one)
+    each = None
+    if symbols:
+        each = [
+            bodies.SymbolScore(symbol=s.symbol, shown=s.shown, log_probability=max(s.log_probability, -1e30))
+            for s in one.symbols
+        ]
+    return bodies.Score(
+        log_probability=max(one.log_probability, -1e30),
+        perplexity=finite(one.perplexity),
+        unknown=one.unknown,
+        symbols=each,
+    )
+
+
+def _scored(loaded: Loaded, row: Reading) -> Score:
+    known = loaded.vocabulary
+    named = zip(row.targets, row.logs, strict=True)
+    symbols = tuple(SymbolScore(known.text(id), log, known.symbol(id)) for id, log in named)
+    return Score("", symbols, row.targets.count(UNK))
+
+
+def _translation(run: Any, one: Any, attention: bool) -> bodies.Translation:
+    candidates = [
+        bodies.Hypothesis(text=c.text, log_probability=c.log_probability, score=c.score) for c in one.candidates
+    ]
+    seen = None
+    if attention:
+        source, target, weights = run.attention(one.x, one.text)
+        seen = bodies.AttentionMap(source=source, target=target, weights=weights.tolist())
+    return bodies.Translation(candidates=candidates, attention=seen)

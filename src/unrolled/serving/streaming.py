@@ -1,0 +1,195 @@
+"""Streams: open one, append to it, and be told of just those timesteps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from unrolled.serving import bodies
+from unrolled.serving.library import Library
+from unrolled.serving.limits import Limits
+from unrolled.serving.loaded import Loaded
+from unrolled.serving.refusals import Refused, wrong
+from unrolled.serving.scheduler import Scheduler
+from unrolled.serving.service import candidate_of, check_length, example_of, prefix_of, sequence_of, start_of
+from unrolled.serving.streams import Held, StreamTable, Tokens, Value
+from unrolled.serving.work.labelling import Labelling
+from unrolled.serving.work.reading import Reading
+
+LOWEST = -1e30
+"""In the place of minus infinity, which JSON does not have."""
+
+
+class Streaming:
+    """The streams of a server."""
+
+    def __init__(
+        self, scheduler: Scheduler, library: Library, table: StreamTable, tokens: Tokens, limits: Limits
+    ) -> None:
+        self._scheduler, self._library, self._table, self._tokens = scheduler, library, table, tokens
+        self._limits = limits
+
+    async def open(self, loaded: Loaded, body: bodies.OpenBody) -> bodies.Opened:
+        """Begin a stream.
+
+        Raises:
+            Refused: the model needs the whole sequence, or there is no room.
+        """
+        value, following = await self._begin(loaded, body)
+        if body.held == "client":
+            return bodies.Opened(
+                token=self._tokens.write(loaded, value), next=following, expires_after_s=self._limits.token_seconds
+            )
+        id = self._table.open(loaded, value)
+        return bodies.Opened(id=id, next=following, expires_after_s=self._limits.stream_seconds)
+
+    async def append(self, name: str, id: str, body: bodies.AppendBody) -> bodies.Appended:
+        """The next timesteps of a stream that is held here; one append after another."""
+        async with self._table.using(name, id) as held:
+            answer = await self._append_held(held, body)
+        if body.end:
+            self._table.close(id, "ended", "its client ended it")
+        return answer
+
+    async def _append_held(self, held: Held, body: bodies.AppendBody) -> bodies.Appended:
+        held.value, answer = await self._advance(held.loaded, held.value, body)
+        return answer
+
+    async def append_token(self, name: str, body: bodies.AppendTokenBody) -> bodies.Appended:
+        """The next timesteps of a stream whose state came along."""
+        loaded, value = self._tokens.read(self._library, name, body.token)
+        value, answer = await self._advance(loaded, value, body)
+        if not body.end:
+            answer.token = self._tokens.write(loaded, value)
+        return answer
+
+    def close(self, name: str, id: str) -> None:
+        """End a stream.
+
+        Raises:
+            Refused: there is none.
+        """
+        self._table.find(name, id)
+        self._table.close(id, "ended", "its client ended it")
+
+    # -- values
+
+    async def _begin(self, loaded: Loaded, body: bodies.OpenBody) -> tuple[Value, list[bodies.Candidate] | None]:
+        if loaded.why_no_streams is not None:
+            raise wrong(loaded.why_no_streams)
+        if loaded.task in ("classify", "tag"):
+            if body.label is not None:
+                raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
+            return Value(None if loaded.latency else loaded.begin_state()), None
+        start, state = start_of(loaded, body.label)
+        spellings = prefix_of(loaded, "", body.label)[1]
+        row = Reading(loaded, [start], state, spellings, top=body.top)
+        await self._scheduler.answers([row])
+        following = [candidate_of(one) for one in row.candidates[-1]] if body.top else []
+        return Value(row.state, row.output), following
+
+    async def _advance(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+        if body.gates and len(body.append) * loaded.run.recipe.model.hidden * 10 > self._limits.answer_numbers:
+            raise Refused(413, "those would be too many gates for one answer; append less at once")
+        if loaded.task in ("classify", "tag"):
+            return await self._label(loaded, value, body)
+        return await self._read(loaded, value, body)
+
+    async def _read(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+        if not isinstance(body.append, str):
+            if body.append and not isinstance(body.append[0], str):
+                raise wrong(f"{loaded.name} reads texts: append a string, or symbols as strings")
+            text = (" " if loaded.vocabulary.level == "word" else "").join(map(str, body.append))
+        else:
+            text = body.append
+        check_length(len(text), self._limits)
+        symbols, spellings = _pieces(loaded, text)
+        assert isinstance(value.state, tuple)
+        if not symbols:
+            answer = bodies.Appended(position=value.position, answered=value.position, steps=[], ended=body.end)
+            answer.log_probability = max(value.log_probability, LOWEST)
+            return value, answer
+        row = Reading(
+            loaded, symbols, value.state, spellings, targets=list(symbols), top=body.top, every=True, entropies=True,
+            output=value.output, observe=body.gates,
+        )  # fmt: skip
+        await self._scheduler.answers([row])
+        steps = [_heard(loaded, row, n, body.top) for n in range(len(symbols))]
+        total = math.fsum([value.log_probability, *row.logs])
+        position = value.position + len(symbols)
+        after = Value(row.state, row.output, None, position, position, total)
+        return after, bodies.Appended(
+            position=position, answered=position, steps=steps, log_probability=max(total, LOWEST), ended=body.end,
+            gates=_gates(row.seen) if body.gates else None,
+        )  # fmt: skip
+
+    async def _label(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+        empty = not body.append or (isinstance(body.append, str) and not body.append.strip())
+        if empty and not (body.end and loaded.latency):
+            return value, bodies.Appended(position=value.position, answered=value.answered, steps=[], ended=body.end)
+        if body.gates and loaded.latency:
+            raise wrong(f"{loaded.name} answers with a delay: its gates are shown of whole sequences, by /gates")
+        inputs, spellings, shown = _nothing(loaded) if empty else _timesteps(loaded, body.append, self._limits)
+        row = Labelling(loaded, inputs, spellings, value.state, value.memory, last=body.end, observe=body.gates)
+        await self._scheduler.answers([row])
+        position, answered = value.position + len(inputs), value.answered + len(row.found)
+        names = shown if not loaded.latency else [""] * len(row.found)
+        steps = [
+            _labelled(loaded, name, shares, best) for name, shares, best in zip(names, row.found, row.best, strict=True)
+        ]
+        after = Value(row.state, None, row.memory, position, answered)
+        return after, bodies.Appended(
+            position=position, answered=answered, steps=steps, ended=body.end,
+            gates=_gates(row.seen) if body.gates else None,
+        )  # fmt: skip
+
+
+def _pieces(loaded: Loaded, text: str) -> tuple[list[int], list[list[int]] | None]:
+    """The symbols that a text adds to a stream, and their spellings."""
+    symbols = loaded.vocabulary.encode(text) if text else []
+    spellings: list[list[int]] | None = None
+    if loaded.run.recipe.model.characters:
+        spellings = [loaded.vocabulary.spell(word) for word in loaded.vocabulary.split(text)] if text else []
+    return symbols, spellings
+
+
+def _timesteps(loaded: Loaded, x: Any, limits: Limits) -> tuple[Any, Any, list[str]]:
+    return example_of(loaded, sequence_of(loaded, x, limits))
+
+
+def _nothing(loaded: Loaded) -> tuple[Any, Any, list[str]]:
+    inputs: Any = loaded.run.symbols.inputs
+    width = (len(inputs.mean),) if hasattr(inputs, "mean") else ()
+    return np.zeros((0, *width), dtype=np.float32 if width else np.int64), None, []
+
+
+def _heard(loaded: Loaded, row: Reading, number: int, top: int) -> bodies.Step:
+    symbol = row.symbols[number]
+    return bodies.Step(
+        symbol=loaded.vocabulary.text(symbol), shown=loaded.shown(symbol),
+        log_probability=max(row.logs[number], LOWEST), entropy=row.entropy[number],
+        next=[candidate_of(one) for one in row.candidates[number]] if top else [],
+    )  # fmt: skip
+
+
+def _labelled(loaded: Loaded, shown: str, shares: torch.Tensor, best: int) -> bodies.Step:
+    run: Any = loaded.run
+    labels = run.symbols.labels
+    if getattr(labels, "kind", "") == "number":
+        return bodies.Step(symbol=shown, shown=shown, value=float(shares[0]) * labels.deviation + labels.mean)
+    numbers = shares.tolist()
+    probabilities = {labels.names[n]: numbers[n] for n in np.argsort([-one for one in numbers], kind="stable")}
+    return bodies.Step(symbol=shown, shown=shown, label=labels.names[best], probabilities=probabilities)
+
+
+def _gates(seen: Sequence[list[dict[str, torch.Tensor]]]) -> list[dict[str, Any]]:
+    """Layer by layer, joined over the turns that they were seen in, in four digits."""
+    return [
+        {name: [[round(v, 4) for v in row] for row in torch.cat([part[layer][name] for part in seen]).tolist()]
+         for name in seen[0][layer]}
+        for layer in range(len(seen[0]))
+    ]  # fmt: skip
