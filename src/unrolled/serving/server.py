@@ -33,20 +33,22 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(
-    app: FastAPI, listener: socket.socket, limits: Limits, *, log_level: str = "info", grace: int = GRACE
-) -> None:
-    """Serve until SIGINT or SIGTERM; then finish what runs, within `grace` seconds.
+def config_of(app: FastAPI, limits: Limits, *, log_level: str = "info", grace: int = GRACE) -> uvicorn.Config:
+    """How uvicorn runs the application; `grace`: seconds that requests which run have to end when it stops."""
+    return uvicorn.Config(
+        app, log_level=log_level, access_log=False, limit_concurrency=limits.connections, backlog=2048,
+        timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
+        server_header=False, ws_ping_interval=20, ws_ping_timeout=20,
+    )  # fmt: skip
+
+
+def serve(app: FastAPI, listener: socket.socket, limits: Limits, *, log_level: str = "info") -> None:
+    """Serve until SIGINT or SIGTERM; then finish what runs, within `GRACE` seconds.
 
     Raises:
         UserError: it could not start.
     """
-    config = uvicorn.Config(
-        app, log_level=log_level, access_log=False, limit_concurrency=limits.connections, backlog=2048,
-        timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
-        server_header=False, h11_max_incomplete_event_size=64 * 1024, ws_ping_interval=20, ws_ping_timeout=20,
-    )  # fmt: skip
-    server = _Graceful(config, app)
+    server = _Graceful(config_of(app, limits, log_level=log_level), app)
     server.run(sockets=[listener])
     if not server.started:
         raise UserError("the server could not start; the lines above say why")

@@ -14,7 +14,7 @@ from unrolled.data.vocabulary import EOS
 from unrolled.decoding.sampling import Sampler, chosen, distribution
 from unrolled.decoding.scores import Candidate
 from unrolled.serving.loaded import stacked, unstacked
-from unrolled.serving.work.reading import Reading, read
+from unrolled.serving.work.reading import Reading
 from unrolled.tasks.drawing import Spoken
 
 UNREAD = 64
@@ -59,7 +59,10 @@ class Drawing(Reading):
 
     @property
     def turn(self) -> Callable[[Sequence[Any], int], None]:
-        return _read_prefix if self.left else draw
+        return super().turn if self.left else draw
+
+    def through(self) -> None:
+        """The prefix is read; drawing begins. Its turns so far may have been shared with rows that only read."""
 
     @property
     def blocked(self) -> bool:
@@ -72,12 +75,6 @@ class Drawing(Reading):
 
     def answer(self) -> Any:
         return self
-
-
-def _read_prefix(rows: Sequence[Drawing], most: int) -> None:
-    read(rows, most)
-    for row in rows:
-        row.done = False
 
 
 def draw(rows: Sequence[Drawing], most: int) -> None:

@@ -76,6 +76,10 @@ class Reading(Row):
     def turn(self) -> Callable[[Sequence[Any], int], None]:
         return read
 
+    def through(self) -> None:
+        """All is read."""
+        self.done = True
+
     def wanted(self, start: int, steps: int) -> range:
         """Of which of the timesteps from `start` on the distribution over what follows is wanted."""
         if self.targets or self.every:
@@ -112,7 +116,8 @@ def read(rows: Sequence[Reading], most: int) -> None:
         row.candidates += said[column][2]
         row.state, row.output = states[column], outputs[steps - 1, column].clone()
         row.place += steps
-        row.done = not row.left
+        if not row.left:
+            row.through()
     loaded.read(sum(lengths))
 
 

@@ -1,0 +1,129 @@
+"""Tiny runs of every task, trained once in this process, and servers of them on loopback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+import unrolled
+from unrolled.serving.app import create_app
+from unrolled.serving.library import Library
+from unrolled.serving.limits import Limits
+from unrolled.serving.server import config_of, listening
+
+SMALL = {"model.hidden": 12, "model.layers": 2, "training.batch": 8, "training.seed": 1, "training.steps": 25}
+SENTENCES = "\n\n".join(
+    f"{who}\tDET\nold\tADJ\n{what}\tNOUN\n{did}\tVERB"
+    for who in ("the", "a")
+    for what in ("cat", "dog", "aunt")
+    for did in ("ran", "sat", "slept")
+)  # 18 sentences
+
+
+def recipe_of(folder: Path, name: str, task: str, lines: str, **more: Any) -> None:
+    """Train a tiny run of a file with such lines."""
+    data = folder / f"{name}{'.conll' if task == 'tag' else '.txt' if task == 'language-model' else '.tsv'}"
+    data.write_text(lines, encoding="utf-8")
+    text = f'task = "{task}"\n[data]\npath = "{data.name}"\n'
+    (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    unrolled.train(
+        folder / f"{name}.toml", {**SMALL, **more}, folder=folder / "runs" / name, quiet=True, device="cpu"
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, story: Path) -> Path:
+    """A folder of runs: writer, words, names, reviews, waves, tags, both, ahead, dates."""
+    folder = tmp_path_factory.mktemp("serving")
+    text = story.read_text()
+    reviews = "".join(f"{word} {thing}\t{label}\n" for word, label in (("good", "up"), ("bad", "down"), ("great", "up"))
+                      for thing in ("film", "play", "song", "book", "meal"))  # fmt: skip
+    names = "".join(f"{name}{end}\t{kind}\n" for name in ("Ros", "Mar", "Bel", "Tim")
+                    for end, kind in (("si", "Italian"), ("son", "English")))  # fmt: skip
+    dates = "".join(f"{day} may {year}\t{year}-05-{day:02}\n" for day in range(1, 28, 3) for year in (1999, 2004))
+    one_way = {"model.bidirectional": False}
+    recipe_of(folder, "writer", "language-model", text, **{"data.level": "character"})
+    recipe_of(folder, "words", "language-model", text, **{"data.level": "word", "model.characters": 4})
+    recipe_of(folder, "names", "generate", names * 6, **{"data.level": "character"})
+    recipe_of(folder, "reviews", "classify", reviews * 3, **one_way, **{"model.pooling": "attention"})
+    recipe_of(folder, "tags", "tag", SENTENCES + "\n", **one_way, **{"model.crf": False})
+    recipe_of(folder, "both", "tag", SENTENCES + "\n", **{"model.bidirectional": True})
+    recipe_of(folder, "ahead", "tag", SENTENCES + "\n", **{
+        "model.bidirectional": True, "model.chunk": 2, "model.lookahead": 2, "model.crf": False,
+    })  # fmt: skip
+    recipe_of(folder, "dates", "translate", dates, **{"data.level": "character", "data.vocabulary_size": 0})
+    return folder / "runs"
+
+
+@dataclass
+class Served:
+    """A server that runs: its address, its application, and a client."""
+
+    address: str
+    app: FastAPI
+    client: httpx.Client
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """A request to /v1/models/..., and its answer."""
+        return self.client.post(f"/v1/models/{path}", json=body)
+
+    def told(self, path: str, **body: Any) -> Any:
+        """The same, where it must succeed."""
+        answer = self.post(path, **body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@contextmanager
+def serving(library: Library, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
+    """A server of a library on a free port, in a thread, until the block ends."""
+    limits = limits or Limits()
+    app = create_app(library, limits=limits, **options)
+    listener = listening("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = uvicorn.Server(config_of(app, limits, log_level="error", grace=5))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        for _ in range(200):
+            if server.started:
+                break
+            time.sleep(0.02)
+        assert server.started
+        with httpx.Client(base_url=address, timeout=60) as client:
+            yield Served(address, app, client)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listener.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def library(runs: Path) -> Library:
+    """All of the runs, loaded once."""
+    return Library({folder.name: folder for folder in sorted(runs.iterdir())})
+
+
+@pytest.fixture(scope="session")
+def served(library: Library) -> Iterator[Served]:
+    """A server of all runs."""
+    with serving(library) as server:
+        yield server
+
+
+@pytest.fixture
+def start(library: Library) -> Iterator[Callable[..., Served]]:
+    """Start a server with limits of the test's own."""
+    with ExitStack() as stack:
+        yield lambda limits=None, **options: stack.enter_context(serving(library, limits, **options))
