@@ -64,7 +64,7 @@ def test_a_token_goes_on_from_where_it_was_given(served, library):
     again = served.told("writer/streams/append", token=tokens[3], append="dog")
     assert again["position"] == 7
     assert again["log_probability"] == told["log_probability"]
-    loaded, value = served.app.state.serving.tokens.read(library, "writer", again["token"])
+    _, value = served.app.state.serving.tokens.read(library, "writer", again["token"])
     for ours, whole in zip(value.state, final_state(library, "the dog"), strict=True):
         assert torch.equal(ours, whole)
 
@@ -104,7 +104,7 @@ def test_generators_are_streamed_under_a_class(served, library):
 
 def test_taggers_say_the_tags_of_just_those_tokens(served, library):
     stream = served.told("tags/streams")["id"]
-    tokens = "the old cat sat a dog".split()
+    tokens = ["the", "old", "cat", "sat", "a", "dog"]
     labels = [s["label"] for token in tokens for s in served.told(f"tags/streams/{stream}", append=[token])["steps"]]
     assert labels == list(library.get("tags").run.predict(tokens).labels)
 
@@ -121,7 +121,7 @@ def test_classifiers_say_the_class_so_far(served, library):
 
 def test_look_ahead_answers_with_its_delay(served, library):
     stream = served.told("ahead/streams")["id"]
-    tokens = "the old cat sat a dog ran".split()
+    tokens = ["the", "old", "cat", "sat", "a", "dog", "ran"]
     labels: list[str] = []
     for token in tokens:
         told = served.told(f"ahead/streams/{stream}", append=[token])

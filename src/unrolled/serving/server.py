@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -49,7 +50,8 @@ def serve(app: FastAPI, listener: socket.socket, limits: Limits, *, log_level: s
         UserError: it could not start.
     """
     server = _Graceful(config_of(app, limits, log_level=log_level), app)
-    server.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # how a server ends; uvicorn has stopped by then, and says it again
+        server.run(sockets=[listener])
     if not server.started:
         raise UserError("the server could not start; the lines above say why")
 

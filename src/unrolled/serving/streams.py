@@ -30,8 +30,8 @@ REMEMBERED = 10_000
 """Ids of closed streams whose end can still be explained."""
 SIGNATURE = 32
 EVICTED = (
-    "it was unused for longest when the server, which holds {streams} streams, needed room; begin it again, or keep its "
-    "state yourself (held: client)"
+    "it was unused for longest when the server, which holds {streams} streams, needed room; begin it again, or keep "
+    "its state yourself (held: client)"
 )
 
 
