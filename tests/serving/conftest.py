@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 import unrolled
-from unrolled.serving.app import create_app
+from servers import Served, serving
 from unrolled.serving.library import Library
-from unrolled.serving.limits import Limits
-from unrolled.serving.server import config_of, listening
 
-SMALL = {"model.hidden": 12, "model.layers": 2, "training.batch": 8, "training.seed": 1, "training.steps": 25}
+SMALL = {"model.hidden": 12, "model.layers": 2, "training.batch": 8, "training.seed": 1, "training.steps": 10}
 SENTENCES = "\n\n".join(
     f"{who}\tDET\nold\tADJ\n{what}\tNOUN\n{did}\tVERB"
     for who in ("the", "a")
@@ -42,10 +35,21 @@ def recipe_of(folder: Path, name: str, task: str, lines: str, **more: Any) -> No
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory, story: Path) -> Path:
-    """A folder of runs: writer, words, names, reviews, waves, tags, both, ahead, dates."""
-    folder = tmp_path_factory.mktemp("serving")
-    text = story.read_text()
+def runs(tmp_path_factory: pytest.TempPathFactory, story: Path, worker_id: str) -> Path:
+    """A folder of runs: writer, words, names, reviews, tags, both, ahead, dates. Trained by the first who asks."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "serving"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            train_all(folder, story.read_text())
+            (folder / "done").touch()
+    return folder / "runs"
+
+
+def train_all(folder: Path, text: str) -> None:
+    """All of them; see `runs`."""
     reviews = "".join(f"{word} {thing}\t{label}\n" for word, label in (("good", "up"), ("bad", "down"), ("great", "up"))
                       for thing in ("film", "play", "song", "book", "meal"))  # fmt: skip
     names = "".join(f"{name}{end}\t{kind}\n" for name in ("Ros", "Mar", "Bel", "Tim")
@@ -62,51 +66,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory, story: Path) -> Path:
         "model.bidirectional": True, "model.chunk": 2, "model.lookahead": 2, "model.crf": False,
     })  # fmt: skip
     recipe_of(folder, "dates", "translate", dates, **{"data.level": "character", "data.vocabulary_size": 0})
-    return folder / "runs"
-
-
-@dataclass
-class Served:
-    """A server that runs: its address, its application, and a client."""
-
-    address: str
-    app: FastAPI
-    client: httpx.Client
-
-    def post(self, path: str, **body: Any) -> httpx.Response:
-        """A request to /v1/models/..., and its answer."""
-        return self.client.post(f"/v1/models/{path}", json=body)
-
-    def told(self, path: str, **body: Any) -> Any:
-        """The same, where it must succeed."""
-        answer = self.post(path, **body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
-@contextmanager
-def serving(library: Library, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
-    """A server of a library on a free port, in a thread, until the block ends."""
-    limits = limits or Limits()
-    app = create_app(library, limits=limits, **options)
-    listener = listening("127.0.0.1", 0)
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(config_of(app, limits, log_level="error", grace=5))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        for _ in range(200):
-            if server.started:
-                break
-            time.sleep(0.02)
-        assert server.started
-        with httpx.Client(base_url=address, timeout=60) as client:
-            yield Served(address, app, client)
-    finally:
-        server.should_exit = True
-        thread.join(timeout=20)
-        listener.close()
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")

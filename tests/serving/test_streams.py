@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -193,8 +194,6 @@ def test_streams_expire(start):
     stream = server.told("writer/streams")["id"]
     for _ in range(100):
         gone = server.client.get("/healthz")
-        import time
-
         time.sleep(0.05)
         if not len(server.app.state.serving.table):
             break

@@ -52,7 +52,6 @@ def serve(
     from unrolled.serving.guards import hosts_of
     from unrolled.serving.library import Library, named
     from unrolled.serving.limits import Limits
-    from unrolled.serving.metrics import Metrics
     from unrolled.serving.server import listening
     from unrolled.serving.server import serve as run
 
@@ -60,14 +59,13 @@ def serve(
         body_bytes=max_body, symbols=max_symbols, queue=queue, request_seconds=request_seconds,
         streams=max_streams, stream_seconds=stream_seconds, batch=batch,
     )  # fmt: skip
-    metrics = Metrics()
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = automatic if common.device.value == "auto" else common.device.value
-    library = Library(named(runs), device=device, metrics=metrics)
+    library = Library(named(runs), device=device)
     secret = os.environ.get(SECRET)
     key = _key(key_file)
     app = create_app(
-        library, limits=limits, metrics=metrics, key=key, hosts=hosts_of(host),
+        library, limits=limits, key=key, hosts=hosts_of(host),
         secret=secret.encode() if secret else None,
     )  # fmt: skip
     listener = listening(host, port)

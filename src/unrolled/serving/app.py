@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from unrolled import __version__
 from unrolled.serving.guards import Guards
@@ -66,6 +67,7 @@ def create_app(
         hosts: the names that it is called by; None: any. look_every: seconds between two looks for replaced runs.
     """
     limits, metrics = limits or Limits(), metrics or Metrics()
+    library.metrics = metrics
     serving = Serving(library, limits, metrics, secret)
 
     @asynccontextmanager
@@ -87,7 +89,6 @@ def create_app(
 
     app = FastAPI(
         title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
-        max_body_size=limits.body_bytes,
     )  # fmt: skip
     app.state.serving = serving
     for router in (models.router, streams.router, operations.router):
@@ -95,16 +96,14 @@ def create_app(
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
-    app.add_exception_handler(404, _plain)
-    app.add_exception_handler(405, _plain)
-    app.add_exception_handler(413, _plain)
     app.add_middleware(Guards, limits=limits, metrics=metrics, key=key, hosts=hosts)
     return app
 
 
 def problem(status: int, words: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A refusal as an answer."""
-    return JSONResponse({"error": words}, status, headers)
+    # words can quote what was sent, and JSON can send half of a surrogate pair
+    return JSONResponse({"error": words.encode("utf-8", "backslashreplace").decode()}, status, headers)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -117,9 +116,6 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, Refused):  # out of the middle of reading the body
         return await _refused(request, error.__cause__)
     status = getattr(error, "status_code", 500)
-    if status == 413:
-        limit = request.app.state.serving.limits.body_bytes
-        return problem(413, f"the body is too large: at most {limit:,} bytes are read; send less at once")
     return problem(status, str(getattr(error, "detail", "")), getattr(error, "headers", None))
 
 

@@ -50,7 +50,7 @@ class Guards:
         self._clients[client] += 1
         try:
             self._check(scope, client)
-            await self._app(scope, self._timed(receive) if scope["type"] == "http" else receive, sending)
+            await self._app(scope, self._bounded(receive) if scope["type"] == "http" else receive, sending)
         except Refused as refusal:
             status = refusal.status
             await refuse(scope, refusal, send)
@@ -77,9 +77,14 @@ class Guards:
             and _host(origin.decode("latin-1").split("//")[-1]) != host
         ):
             raise Refused(403, "a page of another host may not open a WebSocket here")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limits.body_bytes:
+            raise too_large(self._limits.body_bytes)
         path = scope["path"]
         if self._key is not None and path not in OPEN and not path.startswith("/static/"):
             self._check_key(headers)
+        if self._clients.total() > self._limits.connections:
+            raise Refused(503, f"{self._limits.connections} requests are open, and no more may be", retry_after=1)
         if self._clients[client] > self._limits.per_client:
             raise Refused(
                 429,
@@ -99,13 +104,13 @@ class Guards:
         if not hmac.compare_digest(given, self._key):
             raise Refused(401, "an API key is needed: send it as Authorization: Bearer KEY")
 
-    def _timed(self, receive: Receive) -> Receive:
-        """The same, but a body that trickles in is not waited for longer than the limit."""
-        ends = time.monotonic() + self._limits.body_seconds
-        complete = False
+    def _bounded(self, receive: Receive) -> Receive:
+        """The same, but a body that is too large or trickles in ends in a refusal."""
+        ends, most = time.monotonic() + self._limits.body_seconds, self._limits.body_bytes
+        complete, size = False, 0
 
         async def receiving() -> Message:
-            nonlocal complete
+            nonlocal complete, size
             if complete:  # what comes now is only that the client goes away
                 return await receive()
             try:
@@ -114,9 +119,17 @@ class Guards:
             except TimeoutError:
                 raise Refused(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from None
             complete = not message.get("more_body", False)
+            size += len(message.get("body", b""))
+            if size > most:
+                raise too_large(most)
             return message
 
         return receiving
+
+
+def too_large(most: int) -> Refused:
+    """413: of a body."""
+    return Refused(413, f"the body is too large: at most {most:,} bytes are read; send less at once")
 
 
 async def refuse(scope: Scope, refusal: Refused, send: Send) -> None:

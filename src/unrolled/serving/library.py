@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,12 +54,15 @@ class Library:
         runs: name to run folder.
         device: where the models run.
 
+    Attributes:
+        metrics: what is told of timesteps and reloads; those of the application, once there is one.
+
     Raises:
         UserError: a folder holds no run that can be loaded, or a name is none.
     """
 
-    def __init__(self, runs: Mapping[str, Path], *, device: str = "cpu", metrics: Metrics | None = None) -> None:
-        self._device, self._metrics = device, metrics or Metrics()
+    def __init__(self, runs: Mapping[str, Path], *, device: str = "cpu") -> None:
+        self._device, self.metrics = device, Metrics()
         self._shelves: dict[str, Shelf] = {}
         for name, folder in runs.items():
             stamp = _stamp(folder)
@@ -104,14 +108,14 @@ class Library:
                 fresh = self._load(name, shelf.folder, shelf.current.generation + 1)
             except Exception as error:  # whatever is on disk, the model that runs is not to be lost
                 shelf.stale = STALE
-                self._metrics.reloads.labels("failed").inc()
+                self.metrics.reloads.labels("failed").inc()
                 logger.warning("%s stays as it is: %s", name, _reason(error))
                 continue
             shelf.stale = None
             if fresh.fingerprint == shelf.current.fingerprint:
                 continue
             shelf.before, shelf.current = shelf.current, fresh
-            self._metrics.reloads.labels("done").inc()
+            self.metrics.reloads.labels("done").inc()
             logger.info("%s was replaced on disk and is now generation %d", name, fresh.generation)
             changed.append(name)
         return changed
@@ -125,7 +129,10 @@ class Library:
 
     def _load(self, name: str, folder: Path, generation: int) -> Loaded:
         run = load(folder, device=self._device)
-        return Loaded(name, run, generation, _fingerprint(run.model), self._metrics.symbols.labels(name).inc)
+        return Loaded(name, run, generation, _fingerprint(run.model), partial(self._read, name))
+
+    def _read(self, name: str, count: int) -> None:
+        self.metrics.symbols.labels(name).inc(count)
 
 
 def named(runs: Iterable[str]) -> dict[str, Path]:

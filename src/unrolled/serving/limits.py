@@ -14,7 +14,7 @@ class Limits:
         sequences: in one request. symbols: of one text, or timesteps of one sequence; and drawn for one sample.
         queue: sequences that wait or run, of all requests together; beyond it 503.
         per_client: requests of one address at the same time; beyond it 429.
-        connections: at the same time; beyond it 503.
+        connections: requests and WebSockets at the same time; beyond it 503.
         request_seconds: for one answer. sample_seconds: for one that is streamed.
         streams: held here; the one that was not used for longest makes room. stream_seconds: without an append.
         token_seconds: how old a state that travels with the client may be.

@@ -195,6 +195,7 @@ class Service:
     def _text(self, x: Any) -> str:
         if not isinstance(x, str):
             raise wrong("this model reads texts: give strings")
+        check_encodable(x)
         check_length(len(x), self._limits)
         return x
 
@@ -286,7 +287,6 @@ def start_of(loaded: Loaded, label: str | None) -> tuple[int, Rows]:
 
 def prefix_of(loaded: Loaded, text: str, label: str | None) -> tuple[list[int], list[list[int]] | None, Rows]:
     """What is read of a prefix: symbols, their spellings, and the state before them."""
-    check_encodable(text)
     start, state = start_of(loaded, label)
     symbols = [start, *loaded.vocabulary.encode(text)]
     return symbols, _spellings(loaded, text, len(symbols)), state

@@ -15,7 +15,15 @@ from unrolled.serving.limits import Limits
 from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused, wrong
 from unrolled.serving.scheduler import Scheduler
-from unrolled.serving.service import candidate_of, check_length, example_of, prefix_of, sequence_of, start_of
+from unrolled.serving.service import (
+    candidate_of,
+    check_encodable,
+    check_length,
+    example_of,
+    prefix_of,
+    sequence_of,
+    start_of,
+)
 from unrolled.serving.streams import Held, StreamTable, Tokens, Value
 from unrolled.serving.work.labelling import Labelling
 from unrolled.serving.work.reading import Reading
@@ -107,6 +115,7 @@ class Streaming:
         else:
             text = body.append
         check_length(len(text), self._limits)
+        check_encodable(text)
         symbols, spellings = _pieces(loaded, text)
         assert isinstance(value.state, tuple)
         if not symbols:

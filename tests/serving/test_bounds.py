@@ -1,0 +1,223 @@
+"""Everything that a caller could make large has a bound, and every refusal says what was wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from unrolled.serving.limits import Limits
+
+
+def refused(answer: httpx.Response, status: int, *words: str) -> str:
+    """Check a refusal; its words."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    for word in words:
+        assert word in answer.json()["error"]
+    return str(answer.json()["error"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("writer/score", {}, ["inputs", "required"]),
+        ("writer/score", {"inputs": []}, ["inputs"]),
+        ("writer/score", {"inputs": [""]}, ["empty"]),
+        ("writer/score", {"inputs": ["a"], "imputs": 1}, ["imputs"]),
+        ("writer/score", {"inputs": ["a"], "label": "x"}, ["label is for"]),
+        ("writer/score", {"inputs": ["\ud800"]}, ["surrogate"]),
+        ("writer/score", {"inputs": [[[1.0]]]}, ["texts"]),
+        ("writer/predict", {"inputs": ["a"]}, ["predict is not for it", "sample"]),
+        ("writer/next", {"prefixes": ["a"], "top": 1000}, ["top"]),
+        ("writer/sample", {"temperature": -1}, ["temperature"]),
+        ("writer/sample", {"count": 2, "stream": True}, ["stream"]),
+        ("writer/translate", {"texts": ["a"]}, ["translate"]),
+        ("names/sample", {"label": "Klingon"}, ["Klingon", "Italian"]),
+        ("names/next", {"prefixes": ["a"]}, ["label"]),
+        ("reviews/score", {"inputs": ["a"]}, ["label"]),
+        ("reviews/score", {"inputs": ["a"], "label": "sideways"}, ["sideways", "down, up"]),
+        ("reviews/predict", {"inputs": [["a"]]}, ["texts"]),
+        ("reviews/predict", {"inputs": [" "]}, ["empty"]),
+        ("tags/predict", {"inputs": ["the cat", ""]}, ["number 2 of 2", "empty"]),
+        ("tags/predict", {"inputs": [["a", ""]]}, ["token"]),
+        ("tags/predict", {"inputs": [[]]}, ["empty"]),
+        ("tags/predict", {"inputs": [[[1.0], [2.0, 3.0]]]}, ["frames"]),
+        ("tags/predict", {"inputs": [[[1.0]]]}, ["frames", "the other"]),
+        ("tags/score", {"inputs": ["the cat"], "labels": [["DET"]]}, ["1 labels for 2"]),
+        ("tags/score", {"inputs": ["the cat"]}, ["labels"]),
+        ("dates/translate", {"texts": [""]}, ["empty"]),
+        ("dates/score", {"inputs": ["a"]}, ["source"]),
+    ],
+)
+def test_what_cannot_be_used_is_named(served, path: str, body: dict[str, Any], words: list[str]) -> None:
+    name = path
+    content = json.dumps(body)
+    answer = served.client.post(
+        f"/v1/models/{name}", content=content, headers={"content-type": "application/json"}
+    )  # fmt: skip
+    refused(answer, 422, *words)
+
+
+def test_addresses_that_are_none(served):
+    refused(served.post("nobody/score", inputs=["a"]), 404, "nobody", "writer")
+    refused(served.client.get("/nothing"), 404)
+    refused(served.client.get("/v1/models/writer/score"), 405)
+    refused(
+        served.client.post("/v1/models/writer/score", content="{", headers={"content-type": "application/json"}), 422
+    )
+    for path in ("/static/../pyproject.toml", "/static/%2e%2e%2fpyproject.toml", "/static/docs/..%2f..%2f__init__.py",
+                 "/v1/models/..%2f..%2fetc%2fpasswd", "/v1/models/%00"):  # fmt: skip
+        refused(served.client.get(path), 404)
+
+
+def test_bodies_and_sequences_have_a_size(start):
+    server = start(Limits(body_bytes=2000, sequences=3, symbols=100))
+    refused(server.post("writer/score", inputs=["a" * 3000]), 413, "2,000 bytes")
+    pieces = (b'{"inputs": ["' + b"a" * 500 for _ in range(20))
+    answer = server.client.post("/v1/models/writer/score", content=pieces, headers={"content-type": "application/json"})
+    refused(answer, 413)
+    refused(server.post("writer/score", inputs=["a"] * 4), 413, "4 sequences")
+    refused(server.post("writer/score", inputs=["a" * 101]), 413, "101 symbols")
+    refused(server.post("writer/next", prefixes=["a" * 101]), 413)
+    refused(server.post("writer/sample", length=101), 413)
+    refused(server.post("writer/sample", prefix="a" * 101), 413)
+    refused(server.post("writer/sample", count=4), 413)
+    refused(server.post("tags/predict", inputs=[["a"] * 101]), 413)
+    stream = server.told("writer/streams")["id"]
+    refused(server.post(f"writer/streams/{stream}", append="a" * 101), 413)
+
+
+def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library):
+    server = start(Limits(queue=4))
+    text = "the cat, which ate fish, slept. " * 40
+    expected = library.get("writer").run.score(text).log_probability
+
+    def ask() -> httpx.Response:
+        return server.post("writer/score", inputs=[text])
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = [one.result() for one in [pool.submit(ask) for _ in range(72)]]
+    full = [one for one in answers if one.status_code == 503]
+    done = [one for one in answers if one.status_code == 200]
+    assert len(full) + len(done) == 72
+    assert full
+    assert done
+    for one in full:
+        refused(one, 503, "busy")
+        assert int(one.headers["retry-after"]) >= 1
+    for one in done:
+        assert one.json()["answers"][0]["log_probability"] == pytest.approx(expected, rel=1e-5)
+    assert server.app.state.serving.scheduler.waiting == 0
+
+
+def test_one_address_may_not_take_everything(start):
+    server = start(Limits(per_client=2))
+    with ThreadPoolExecutor(12) as pool:
+        body = {"inputs": ["the cat, which ate fish, slept. " * 60]}
+        answers = [one.result() for one in [pool.submit(server.post, "writer/score", **body) for _ in range(24)]]
+    statuses = {one.status_code for one in answers}
+    assert statuses == {200, 429}
+    assert all(one.headers["retry-after"] for one in answers if one.status_code == 429)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(start):
+    server = start(Limits(request_seconds=0.05))
+    answer = server.post("writer/sample", length=5000)
+    refused(answer, 503, "0.05 s")
+    assert answer.headers["retry-after"]
+    for _ in range(100):
+        if server.app.state.serving.scheduler.waiting == 0:
+            break
+        time.sleep(0.02)
+    assert server.told("writer/next", prefixes=["a"], top=1)["answers"]
+
+
+def test_a_body_that_trickles_in_is_given_up(start):
+    server = start(Limits(body_seconds=0.3))
+    host, port = server.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(b"POST /v1/models/writer/next HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+                     b'content-length: 90\r\n\r\n{"prefixes"')  # fmt: skip
+        answer = line.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 408"), answer
+    assert b"did not arrive" in answer or b"did not arrive" in line_rest(answer)
+
+
+def line_rest(answer: bytes) -> bytes:
+    """What stands behind the headers."""
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def test_a_key_is_needed_when_there_is_one(start):
+    server = start(key="open sesame")
+    answer = server.client.get("/v1/models")
+    refused(answer, 401, "API key")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    refused(server.client.get("/v1/models", headers={"authorization": "Bearer open sesam"}), 401)
+    refused(server.client.get("/metrics"), 401)
+    for headers in ({"authorization": "Bearer open sesame"}, {"x-api-key": "open sesame"}):
+        assert server.client.get("/v1/models", headers=headers).status_code == 200
+    for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        assert server.client.get(path).status_code == 200
+    address = server.address.replace("http", "ws") + "/v1/models/writer/streams/new"
+    with pytest.raises(WebSocketException), connect(address):
+        pass
+    with connect(address, additional_headers={"authorization": "Bearer open sesame"}) as line:
+        line.send('{"append": "a"}')
+        assert '"position":1' in str(line.recv())
+
+
+def test_pages_of_other_hosts_get_nothing(start):
+    server = start(hosts=frozenset({"127.0.0.1", "localhost"}))
+    refused(server.client.get("/v1/models", headers={"host": "evil.example"}), 400, "localhost")
+    assert server.client.get("/v1/models", headers={"host": "localhost:8000"}).status_code == 200
+    address = server.address.replace("http", "ws") + "/v1/models/writer/streams/new"
+    with pytest.raises(WebSocketException), connect(address, origin="http://evil.example"):  # type: ignore[arg-type]
+        pass
+    plain = server.client.post(
+        "/v1/models/writer/next", content='{"prefixes": ["a"]}', headers={"content-type": "text/plain"}
+    )
+    refused(plain, 422)
+
+
+def test_the_api_describes_itself_without_the_network(served):
+    described = served.client.get("/openapi.json").json()
+    assert {"/v1/models/{name}/predict", "/v1/models/{name}/streams/{id}"} <= set(described["paths"])
+    page = served.client.get("/docs").text
+    assert "/static/docs/swagger-ui-bundle.js" in page
+    assert "https://" not in page
+    assert len(served.client.get("/static/docs/swagger-ui-bundle.js").content) > 100_000
+
+
+def test_what_was_done_can_be_read(served):
+    served.told("writer/next", prefixes=["a"])
+    text = served.client.get("/metrics").text
+    assert 'unrolled_requests_total{method="POST",route="/v1/models/{name}/next",status="200"}' in text
+    assert 'unrolled_symbols_total{model="writer"}' in text
+    assert "unrolled_turn_rows_bucket" in text
+    assert served.client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_long_request_does_not_hold_up_short_ones(served):
+    long = {"inputs": ["the cat, which ate fish, slept. " * 500] * 4, "symbols": False}
+    with ThreadPoolExecutor(2) as pool:
+        begun = time.perf_counter()
+        slow = pool.submit(served.told, "writer/score", **long)
+        time.sleep(0.1)
+        waits = []
+        while not slow.done() and len(waits) < 20:
+            before = time.perf_counter()
+            served.told("writer/next", prefixes=["a"], top=1)
+            waits.append(time.perf_counter() - before)
+        slow.result()
+        whole = time.perf_counter() - begun
+    assert len(waits) >= 2
+    assert sorted(waits)[len(waits) // 2] < whole / 4  # in between, not behind it
