@@ -121,6 +121,8 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if not request.headers.get("content-type", "").startswith("application/json") and request.method == "POST":
+        return problem(422, "the body must be JSON: send it with the header Content-Type: application/json")
     return problem(422, in_words(error.errors()))
 
 

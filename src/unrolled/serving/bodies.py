@@ -206,7 +206,7 @@ class Score(BaseModel):
     """How probable a sequence is."""
 
     log_probability: float
-    perplexity: float | None
+    perplexity: float | None = None
     unknown: int
     symbols: list[SymbolScore] | None = None
 

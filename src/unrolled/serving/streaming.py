@@ -64,7 +64,10 @@ class Streaming:
         return answer
 
     async def _append_held(self, held: Held, body: bodies.AppendBody) -> bodies.Appended:
-        held.value, answer = await self._advance(held.loaded, held.value, body)
+        before = held.value
+        after, answer = await self._advance(held.loaded, before, body)
+        if after is not before:
+            held.value = after
         return answer
 
     async def append_token(self, name: str, body: bodies.AppendTokenBody) -> bodies.Appended:

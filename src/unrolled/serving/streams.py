@@ -13,10 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from unrolled.nn.lookahead import Stream
@@ -25,10 +26,12 @@ from unrolled.serving.limits import Limits
 from unrolled.serving.loaded import Loaded, Rows
 from unrolled.serving.metrics import Metrics
 from unrolled.serving.refusals import Refused, wrong
+from unrolled.serving.slab import Slab
 
 REMEMBERED = 10_000
 """Ids of closed streams whose end can still be explained."""
 SIGNATURE = 32
+NOTHING = torch.empty(0)
 EVICTED = (
     "it was unused for longest when the server, which holds {streams} streams, needed room; begin it again, or keep "
     "its state yourself (held: client)"
@@ -53,15 +56,65 @@ class Value:
     log_probability: float = 0.0
 
 
-@dataclass(slots=True)
 class Held:
-    """A stream whose state lives here."""
+    """A stream whose state lives here: in a row of a slab where that is possible, otherwise as it is.
 
-    loaded: Loaded
-    value: Value
-    used: float
-    users: int = 0
-    lock: asyncio.Lock | None = None
+    Attributes:
+        loaded: its model. used: when it was used last. users: appends that run or wait. lock: while there are any.
+    """
+
+    __slots__ = ("_row", "_shapes", "_slabs", "_value", "loaded", "lock", "used", "users")
+
+    def __init__(self, loaded: Loaded, value: Value, slabs: dict[int, Slab]) -> None:
+        self.loaded, self._slabs = loaded, slabs
+        self.used, self.users, self.lock = time.monotonic(), 0, None
+        self._row = -1
+        self._shapes: tuple[torch.Size, ...] = ()
+        self.value = value
+        self.lock: asyncio.Lock | None
+
+    @property
+    def value(self) -> Value:
+        """What the stream is now; its tensors are to be read before the next value is put here."""
+        if self._row < 0:
+            return self._value
+        parts = self._slab.read(self._row, self._shapes)
+        count = len(parts) - (self._value.output is not None)
+        return replace(self._value, state=parts[:count], output=parts[-1] if count < len(parts) else None)
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        parts = _rows_of(value)
+        shapes = tuple(part.shape for part in parts)
+        if shapes != self._shapes or not parts:
+            self.release()
+            self._shapes = shapes
+            if parts:
+                self._row = self._slab.take()
+        if parts:
+            self._slab.write(self._row, parts)
+            value = replace(value, state=None, output=None if value.output is None else NOTHING)
+        self._value = value
+
+    @property
+    def _slab(self) -> Slab:
+        width = sum(shape.numel() for shape in self._shapes)
+        if width not in self._slabs:
+            self._slabs[width] = Slab(width)
+        return self._slabs[width]
+
+    def release(self) -> None:
+        """Give its memory back; the stream is over."""
+        if self._row >= 0:
+            self._slab.give_back(self._row)
+            self._row = -1
+
+
+def _rows_of(value: Value) -> tuple[Tensor, ...]:
+    """The parts of a value that a slab can hold; none where not all of its state can."""
+    if not isinstance(value.state, tuple) or any(p.dtype != torch.float32 or p.is_cuda for p in value.state):
+        return ()
+    return value.state if value.output is None else (*value.state, value.output)
 
 
 class StreamTable:
@@ -70,6 +123,7 @@ class StreamTable:
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits, self._metrics = limits, metrics
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._slabs: dict[int, Slab] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
 
     def __len__(self) -> int:
@@ -87,7 +141,7 @@ class StreamTable:
                 raise Refused(503, f"all of {self._limits.streams} streams are in use", retry_after=1)
             self.close(idle, "evicted", EVICTED.format(streams=self._limits.streams))
         id = secrets.token_urlsafe(12)
-        self._held[id] = Held(loaded, value, time.monotonic())
+        self._held[id] = Held(loaded, value, self._slabs)
         return id
 
     @asynccontextmanager
@@ -108,7 +162,9 @@ class StreamTable:
             held.users -= 1
             if not held.users:
                 held.lock = None  # thousands of streams are idle: they shall hold nothing but their state
-            if id in self._held:
+            if id not in self._held and not held.users:
+                held.release()  # it was closed in the meantime
+            elif id in self._held:
                 held.used = time.monotonic()
                 self._held.move_to_end(id)
 
@@ -127,8 +183,11 @@ class StreamTable:
 
     def close(self, id: str, reason: str, words: str) -> None:
         """Forget a stream, but not why."""
-        if self._held.pop(id, None) is None:
+        held = self._held.pop(id, None)
+        if held is None:
             return
+        if not held.users:
+            held.release()
         self._metrics.streams_closed.labels(reason).inc()
         self._ended[id] = words
         while len(self._ended) > REMEMBERED:

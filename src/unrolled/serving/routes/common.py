@@ -20,13 +20,16 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }  # fmt: skip
 
+BRIEF: Any = {"response_model_exclude_none": True}
+"""What has no meaning for a task is left out of its answers."""
+
 
 def serving_of(connection: HTTPConnection) -> Any:
     """What the application was made of."""
     return connection.app.state.serving
 
 
-def model_of(name: str, request: Request) -> Loaded:
+async def model_of(name: str, request: Request) -> Loaded:
     """The model of an address.
 
     Raises:

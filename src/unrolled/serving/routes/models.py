@@ -14,7 +14,7 @@ from unrolled.serving import bodies
 from unrolled.serving.library import Shelf
 from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused
-from unrolled.serving.routes.common import PROBLEMS, model_of, serving_of
+from unrolled.serving.routes.common import BRIEF, PROBLEMS, model_of, serving_of
 from unrolled.serving.service import candidate_of, served_verbs
 from unrolled.serving.work.drawing import UNREAD, Drawing
 
@@ -33,46 +33,46 @@ def summary(name: str, shelf: Shelf) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("")
+@router.get("", **BRIEF)
 async def list_models(request: Request) -> bodies.Models:
     """All models that are served."""
     shelves = serving_of(request).library.shelves
     return bodies.Models(models=[bodies.Model(**summary(name, shelf)) for name, shelf in shelves.items()])
 
 
-@router.get("/{name}")
+@router.get("/{name}", **BRIEF)
 async def one_model(name: str, model: Named, request: Request) -> bodies.ModelCard:
     """A model: its size, its symbols, its labels, its figures."""
     shelf = serving_of(request).library.shelves[name]
     return bodies.ModelCard(**summary(name, shelf), **model.card())
 
 
-@router.post("/{name}/predict")
+@router.post("/{name}/predict", **BRIEF)
 async def predict(model: Named, body: bodies.PredictBody, request: Request) -> bodies.Predictions:
     """Classes of sequences, or the label of each of their timesteps."""
     return bodies.Predictions(answers=await serving_of(request).service.predict(model, body.inputs))
 
 
-@router.post("/{name}/score")
+@router.post("/{name}/score", **BRIEF)
 async def score(model: Named, body: bodies.ScoreBody, request: Request) -> bodies.Scores:
     """How probable the model finds sequences, symbol by symbol."""
     return bodies.Scores(answers=await serving_of(request).service.score(model, body))
 
 
-@router.post("/{name}/next")
+@router.post("/{name}/next", **BRIEF)
 async def next_symbols(model: Named, body: bodies.NextBody, request: Request) -> bodies.NextAnswers:
     """The most probable next symbols after prefixes."""
     return bodies.NextAnswers(answers=await serving_of(request).service.next(model, body))
 
 
-@router.post("/{name}/translate")
+@router.post("/{name}/translate", **BRIEF)
 async def translate(model: Named, body: bodies.TranslateBody, request: Request) -> bodies.Translations:
     """Translations by beam search."""
     asked = serving_of(request).service.translate(model, body)
     return bodies.Translations(answers=await unless_gone(request, asked))
 
 
-@router.post("/{name}/gates")
+@router.post("/{name}/gates", **BRIEF)
 async def gates(model: Named, body: bodies.GatesBody, request: Request) -> bodies.Gates:
     """Every gate and state while the model reads a sequence."""
     return bodies.Gates(**await serving_of(request).service.gates(model, body))

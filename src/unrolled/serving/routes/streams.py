@@ -11,27 +11,27 @@ from pydantic import ValidationError
 
 from unrolled.serving import bodies
 from unrolled.serving.refusals import Refused
-from unrolled.serving.routes.common import PROBLEMS, serving_of
+from unrolled.serving.routes.common import BRIEF, PROBLEMS, serving_of
 from unrolled.serving.routes.models import Named
 
 router = APIRouter(prefix="/v1/models/{name}/streams", tags=["streams"], responses=PROBLEMS)
 
 
-@router.post("")
+@router.post("", **BRIEF)
 async def open_stream(model: Named, body: bodies.OpenBody, request: Request) -> bodies.Opened:
     """Open a stream: a sequence that is read as it comes."""
     found: bodies.Opened = await serving_of(request).streaming.open(model, body)
     return found
 
 
-@router.post("/append")
+@router.post("/append", **BRIEF)
 async def append_to_token(name: str, model: Named, body: bodies.AppendTokenBody, request: Request) -> bodies.Appended:
     """Append to a stream whose state came along; the state after it is in the answer."""
     found: bodies.Appended = await serving_of(request).streaming.append_token(name, body)
     return found
 
 
-@router.post("/{id}")
+@router.post("/{id}", **BRIEF)
 async def append(name: str, id: str, model: Named, body: bodies.AppendBody, request: Request) -> bodies.Appended:
     """Append to a stream that is held here, and be told of just those timesteps."""
     found: bodies.Appended = await serving_of(request).streaming.append(name, id, body)

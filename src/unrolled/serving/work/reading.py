@@ -16,7 +16,7 @@ from unrolled.serving.scheduler import Row
 
 NUMBERS = 8_000_000
 """Log-probabilities that are in memory at once."""
-PIECE = 64
+PIECE = 256
 """Timesteps of a row in one turn, at most."""
 
 
