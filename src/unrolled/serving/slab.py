@@ -39,5 +39,5 @@ class Slab:
 
     def read(self, row: int, shapes: tuple[torch.Size, ...]) -> tuple[Tensor, ...]:
         """What is kept, as parts of these shapes: views, to be read before the row is written again."""
-        parts = self._blocks[row // ROWS][row % ROWS].split([shape.numel() for shape in shapes])
+        parts = self._blocks[row // ROWS][row % ROWS].split([shape.numel() for shape in shapes])  # type: ignore[no-untyped-call]
         return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))

@@ -67,11 +67,11 @@ class Held:
 
     def __init__(self, loaded: Loaded, value: Value, slabs: dict[int, Slab]) -> None:
         self.loaded, self._slabs = loaded, slabs
-        self.used, self.users, self.lock = time.monotonic(), 0, None
+        self.used, self.users = time.monotonic(), 0
+        self.lock: asyncio.Lock | None = None
         self._row = -1
         self._shapes: tuple[torch.Size, ...] = ()
         self.value = value
-        self.lock: asyncio.Lock | None
 
     @property
     def value(self) -> Value:

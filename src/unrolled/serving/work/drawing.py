@@ -13,7 +13,7 @@ from torch import Tensor
 from unrolled.data.vocabulary import EOS
 from unrolled.decoding.sampling import Sampler, chosen, distribution
 from unrolled.decoding.scores import Candidate
-from unrolled.serving.loaded import stacked, unstacked
+from unrolled.serving.loaded import stacked, stepped, unstacked
 from unrolled.serving.work.reading import Reading
 from unrolled.tasks.drawing import Spoken
 
@@ -85,7 +85,7 @@ def draw(rows: Sequence[Drawing], most: int) -> None:
     spelt = None
     if rows[0].last_spelling is not None:
         spelt = torch.tensor([[row.last_spelling for row in rows]], device=loaded.run.device)
-    outputs, after = model.recurrent(model.vectors(symbols, spelt), stacked([row.state for row in rows]))
+    outputs, after = stepped(model.recurrent, model.vectors(symbols, spelt), stacked([row.state for row in rows]))
     logs = model.after_outputs(outputs[0]).cpu()
     ids = _ids(rows, logs)
     own = logs.gather(-1, torch.tensor(ids).unsqueeze(-1)).exp().squeeze(-1).tolist()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unrolled.nn import LookaheadBidirectional
 from unrolled.nn.lookahead import Stream
-from unrolled.serving.loaded import Loaded, Rows, stacked, unstacked
+from unrolled.serving.loaded import Loaded, Rows, stacked, stepped, unstacked
 from unrolled.serving.scheduler import Row
 from unrolled.serving.work.reading import PIECE, observed
 
@@ -80,7 +80,7 @@ def _label(rows: Sequence[Labelling], most: int) -> None:
     if rows[0].observe:
         outputs, after, seen = layer(vectors, state, lengths=ragged, observe=True)
     else:
-        outputs, after = layer(vectors, state, lengths=ragged)
+        outputs, after = stepped(layer, vectors, state, ragged)
     said = [
         _said(row, outputs[:steps, [column]]) for column, (row, steps) in enumerate(zip(rows, lengths, strict=True))
     ]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.scores import Candidate
-from unrolled.serving.loaded import Loaded, Rows, stacked, unstacked
+from unrolled.serving.loaded import Loaded, Rows, stacked, stepped, unstacked
 from unrolled.serving.scheduler import Row
 
 NUMBERS = 8_000_000
@@ -105,7 +105,7 @@ def read(rows: Sequence[Reading], most: int) -> None:
     if rows[0].observe:
         outputs, after, seen = model.recurrent(vectors, state, lengths=ragged, observe=True)
     else:
-        outputs, after = model.recurrent(vectors, state, lengths=ragged)
+        outputs, after = stepped(model.recurrent, vectors, state, ragged)
     said = _said(rows, lengths, outputs)
     states = unstacked(after, len(rows))
     for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
