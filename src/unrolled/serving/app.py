@@ -18,7 +18,7 @@ from unrolled.serving.library import EVERY, Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
 from unrolled.serving.refusals import Refused
-from unrolled.serving.routes import models, operations, streams
+from unrolled.serving.routes import models, operations, pages, streams
 from unrolled.serving.scheduler import Scheduler
 from unrolled.serving.service import Service
 from unrolled.serving.streaming import Streaming
@@ -91,7 +91,7 @@ def create_app(
         title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.serving = serving
-    for router in (models.router, streams.router, operations.router):
+    for router in (models.router, streams.router, operations.router, pages.router):
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
