@@ -72,7 +72,7 @@ def test_next(unrolled) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs/demo", "a"], "say what to look at: --gates, --next, or --beam"),
+        (["runs/demo", "a"], "say what to look at: one of --gates, --next, --beam"),
         (["runs/demo", "a", "--gates", "--next"], "say what to look at"),
         (["runs/demo", "--gates"], "give the text to look at"),
         (["runs/demo", "", "--next"], "give the text to look at"),
@@ -80,6 +80,8 @@ def test_next(unrolled) -> None:
         (["runs/demo", "a", "--gates", "--picture", "a.gif"], "a.gif: a picture is written as .png or .svg"),
         (["runs/demo", "a", "--gates", "--picture", "a.png", "--show", "relevance"], "nothing is called 'relevance'"),
         (["runs/demo", "--beam"], "--beam is for translators"),
+        (["runs/demo", "a", "--gates", "--width", "3"], "--width is for --beam, not for --gates"),
+        (["runs/demo", "a", "--next", "--backwards"], "--backwards is for --gates, not for --next"),
         (["runs/reviews", "a", "--next"], "--next is for language models"),
         (["runs/surnames", "a", "--gates"], "`inspect` is not for it"),
     ],

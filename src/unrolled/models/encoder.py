@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +73,11 @@ class Encoder(nn.Module):
         if self.recurrent is not None:
             vectors, final = self.recurrent(vectors, lengths=lengths)
         return functional.dropout(vectors, self.dropout, self.training), final
+
+
+def reading(encoder: Encoder, batch: Any) -> tuple[Recurrent | None, Callable[[], object]]:
+    """The encoder's stack, and how to make it read a batch: what is observed of classifiers and taggers."""
+    return encoder.recurrent, lambda: encoder(batch.inputs, batch.lengths, batch.spellings)
 
 
 def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordCharacterInput | FrameInput:

@@ -18,6 +18,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.models.classifier import Classifier
+from unrolled.models.encoder import reading
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
 from unrolled.tasks.classify.figures import ClassFigures
@@ -120,8 +121,7 @@ class ClassifyRun(Run):
             shown = [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()]
         else:
             shown = [str(step) for step in range(1, steps + 1)]
-        encoder = self.model.encoder
-        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
+        return shown, *reading(self.model.encoder, here)
 
     @torch.no_grad()
     def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:

@@ -17,6 +17,7 @@ from unrolled.data.surfaces import split_words
 from unrolled.data.tag_schemes import spans_of
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.models.encoder import reading
 from unrolled.models.tagger import Tagger
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
@@ -130,8 +131,7 @@ class TagRun(Run):
         here = part.batch(np.array([0])).to(self.device)
         frames = isinstance(example.x, np.ndarray)
         shown = [str(step) for step in range(1, len(example.x) + 1)] if frames else list(example.x)
-        encoder = self.model.encoder
-        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
+        return shown, *reading(self.model.encoder, here)
 
     def _prediction(self, example: Example, ids: list[int], shares: list[float]) -> TagPrediction:
         labels = tuple(whole_spans(self.symbols.labels, ids))

@@ -1,31 +1,34 @@
-"""`unrolled inspect --gates` and `--next` as people read them."""
+"""`inspect --next`: what a language model expected at each symbol, and the surprise."""
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from unrolled.cli.common import table
-from unrolled.inspecting.gates import gate_summaries, longest
+import typer
+
+from unrolled.cli.common import Common, say_json, table
+from unrolled.cli.looks.look import Look
 
 if TYPE_CHECKING:
-    from unrolled.inspecting.observation import ObservedLayer
     from unrolled.inspecting.surprise import Surprise
 
 COLOURS = ("", "on grey23", "on rgb(70,50,0)", "on rgb(120,60,0)", "on rgb(160,30,20)")
 """Of a symbol that cost less than 1, 2, 4, 8 bits, or more."""
 
 
-def gates_text(layer: "ObservedLayer") -> str:
-    """The gates of a layer in numbers, and the units that remember longest."""
-    parts = []
-    if summaries := gate_summaries(layer):
-        rows = [[one.name, f"{one.mean:.3f}", f"{one.shut:.1%}", f"{one.open:.1%}"] for one in summaries]
-        parts.append(table(rows, header=["gate", "mean", "near 0", "near 1"], right="-rrr"))
-    else:
-        parts.append("the cell has no gates")
-    for state, units in longest(layer).items():
-        rows = [[str(unit), f"{life:.1f}" if math.isfinite(life) else "all kept"] for unit, life in units]
-        parts.append(f"{state} is remembered longest by\n\n" + table(rows, header=["unit", "half-life"], right="rr"))
-    return f"{layer.name}\n\n" + "\n\n".join(parts)
+def show(
+    common: Common,
+    run: Any,
+    text: str,
+    *,
+    top: Annotated[int, typer.Option(min=1, help="How many of those expected.")] = 3,
+) -> None:
+    """Show the text by its surprise, and a line for each symbol."""
+    found = run.surprises(text, top=top)
+    if common.json:
+        say_json([one.as_dict() for one in found])
+        return
+    print(coloured(found, " " if run.vocabulary.level == "word" else ""))
+    print()
+    print(surprises_text(found))
 
 
 def surprises_text(found: "list[Surprise]") -> str:
@@ -53,3 +56,9 @@ def coloured(found: "list[Surprise]", between: str) -> str:
     with console.capture() as capture:
         console.print(text)
     return capture.get().rstrip("\n")
+
+
+NEXT = Look(
+    "next", "Language models: what was expected at each symbol, and the surprise.", show,
+    tasks={"language-model": "language models"},
+)  # fmt: skip
