@@ -62,6 +62,14 @@ def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
     axes.tick_params(axis="x", length=2)
 
 
+def write_rows(axes: Any, names: Sequence[str]) -> None:
+    """Write a name beside each row, or where they are too many to be read, number the rows."""
+    if len(names) <= READABLE:
+        families, missing = fonts_for(names)
+        axes.set_yticks(range(len(names)), [written(name, missing) for name in names], fontsize=8, family=families)
+    axes.tick_params(axis="y", length=2, labelsize=8)
+
+
 def _panel(figure: Any, axes: Any, name: str, layer: ObservedLayer, units: NDArray[np.int64]) -> None:
     values = layer.values[name][:, units].T
     gate = name in layer.gates

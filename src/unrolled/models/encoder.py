@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from unrolled.errors import UserError
 from unrolled.models.settings import ModelSettings
 from unrolled.nn import FeedForward, FrameInput, Recurrent, SymbolInput, WordCharacterInput
 from unrolled.nn.recurrent import State
+
+if TYPE_CHECKING:
+    from unrolled.data.examples import ExampleBatch
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Encoder(nn.Module):
         return functional.dropout(vectors, self.dropout, self.training), final
 
 
-def reading(encoder: Encoder, batch: Any) -> tuple[Recurrent | None, Callable[[], object]]:
+def reading(encoder: Encoder, batch: ExampleBatch) -> tuple[Recurrent | None, Callable[[], object]]:
     """The encoder's stack, and how to make it read a batch: what is observed of classifiers and taggers."""
     return encoder.recurrent, lambda: encoder(batch.inputs, batch.lengths, batch.spellings)
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.common import Common, say_json, table
-from unrolled.cli.looks.look import Look, PictureOption
+from unrolled.cli.common import Common, table
+from unrolled.cli.looks.look import Look, PictureOption, say
 from unrolled.errors import UserError
 from unrolled.inspecting.order import UnitOrder
 
@@ -39,12 +39,8 @@ def show(
     if picture is not None:
         names = [name.strip() for name in show.split(",") if name.strip()]
         draw_gates(seen, found.symbols, unit_order(seen, units), picture, names=names)
-    if common.json:
-        say_json({**found.as_dict(), "summary": [summary_dict(one) for one in found.layers]})
-        return
-    print(gates_text(seen))
-    if picture is not None:
-        print(f"\npicture  {picture}")
+    numbers = {**found.as_dict(), "summary": [summary_dict(one) for one in found.layers]} if common.json else {}
+    say(common, numbers, gates_text(seen), picture)
 
 
 def gates_text(layer: "ObservedLayer") -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.common import path_of
+from unrolled.cli.common import Common, path_of, say_json
 
 PictureOption = Annotated[
     Path | None, typer.Option(parser=path_of, metavar="FILE", help="Draw it there, as .png or .svg.")
@@ -59,3 +59,13 @@ class Look:
         """Its options by the names that its function has for them."""
         parameters = inspect.signature(self.show).parameters
         return {name: one for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+
+
+def say(common: Common, numbers: Any, text: str, picture: Path | None = None) -> None:
+    """A look's numbers as JSON, or its text, and where its picture is."""
+    if common.json:
+        say_json(numbers)
+        return
+    print(text)
+    if picture is not None:
+        print(f"\npicture  {picture}")

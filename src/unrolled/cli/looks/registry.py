@@ -7,13 +7,16 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from unrolled.cli.looks.attention import ATTENTION
 from unrolled.cli.looks.beam import BEAM
 from unrolled.cli.looks.gates import GATES
+from unrolled.cli.looks.labels import LABELS
 from unrolled.cli.looks.look import Look
 from unrolled.cli.looks.next import NEXT
+from unrolled.cli.looks.tree import TREE
 from unrolled.errors import UserError
 
-LOOKS = (GATES, NEXT, BEAM)
+LOOKS = (GATES, NEXT, ATTENTION, LABELS, TREE, BEAM)
 """In the order of the help text."""
 _FLAG = "look_"
 """Before a look's name it is the parameter of its flag: no option is called so."""

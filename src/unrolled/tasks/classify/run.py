@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unrolled.data.examples import Inputs, Part, part_of, read_file
+from unrolled.data.examples import ExampleBatch, Inputs, Part, part_of, read_file
 from unrolled.data.labelled import Example
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.attention import AttentionMap
 from unrolled.models.classifier import Classifier
 from unrolled.models.encoder import reading
 from unrolled.nn.recurrent import Recurrent
@@ -113,15 +114,36 @@ class ClassifyRun(Run):
 
     def _reading(self, x: Sequence_) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`."""
-        part = self._part([Example(x, None, 1)], "the sequence given")
-        here = part.batch(np.array([0])).to(self.device)
+        shown, here = self._one(x)
+        return shown, *reading(self.model.encoder, here)
+
+    def _one(self, x: Sequence_) -> tuple[list[str], ExampleBatch]:
+        """The symbols of one sequence as people see them (of frames their numbers), and it as a batch of one."""
+        here = self._part([Example(x, None, 1)], "the sequence given").batch(np.array([0])).to(self.device)
         inputs: Inputs = self.symbols.inputs
         steps = int(here.lengths[0])
         if isinstance(inputs, Vocabulary):
-            shown = [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()]
-        else:
-            shown = [str(step) for step in range(1, steps + 1)]
-        return shown, *reading(self.model.encoder, here)
+            return [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()], here
+        return [str(step) for step in range(1, steps + 1)], here
+
+    @torch.no_grad()
+    def attention(self, x: Sequence_) -> AttentionMap:
+        """How much each timestep counted when the sequence became one vector, where the model pools by attention: a map
+        of one row, the class that was predicted.
+
+        Raises:
+            UserError: the model pools in another way; otherwise as for `predict`.
+        """
+        pooling = self.model.pooling
+        if pooling.kind != "attention":
+            raise UserError(
+                f'{self.folder}: the model pools by "{pooling.kind}", which has no weights; train with '
+                'model.pooling = "attention"'
+            )
+        shown, here = self._one(x)
+        outputs, _ = self.model.encoder(here.inputs, here.lengths, here.spellings)
+        weights = pooling.weights(outputs, here.lengths)[: len(shown)].t().cpu()
+        return AttentionMap(shown, [self.predict(x).label], weights)
 
     @torch.no_grad()
     def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
