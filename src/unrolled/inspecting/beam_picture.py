@@ -62,9 +62,9 @@ def _line(axes: Any, tree: BeamTree, node: BeamNode, best: bool) -> None:
     parent = tree.nodes[node.parent]
     height = 0.0 if node.step == 1 else parent.rank
     colour = COLOURS["answer"] if best else COLOURS["pruned"]
-    start, end, bend = parent.step + (0.0 if node.step == 1 else 0.3), node.step - 0.3, 0.12
+    bend = parent.step + (0.15 if node.step == 1 else 0.42), node.step - 0.42  # symbols hide the ends
     axes.plot(
-        [start, start + bend, end - bend, end], [height, height, node.rank, node.rank],
+        [parent.step, *bend, node.step], [height, height, node.rank, node.rank],
         color=colour, linewidth=2.0 if best else 0.9, zorder=2 if best else 1, solid_joinstyle="round",
     )  # fmt: skip
 

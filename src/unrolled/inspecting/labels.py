@@ -98,9 +98,8 @@ def draw_labels(found: LabelTable, path: Path) -> None:
 def _draw_transitions(figure: Any, axes: Any, scores: Numbers, labels: tuple[str, ...]) -> None:
     most = max(1e-9, float(np.nanmax(np.abs(scores))))
     axes.set_facecolor("#d9d9d9")  # seen where nothing is drawn: what is forbidden, and (start) before (end)
-    image = axes.imshow(scores, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-    axes.set_title("CRF: score of a label (row) before another (column); grey: forbidden", loc="left", fontsize=9)
-    axes.set_anchor("W")
+    image = axes.imshow(scores, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    axes.set_title("CRF: a label (row) before another (column)", loc="left", fontsize=9)
     write_rows(axes, [*labels, BEFORE])
     write_symbols(axes, [*labels, AFTER])
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)

@@ -71,7 +71,16 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor, spellings: Tensor | None = None) -> tuple[Tensor, State | None]:
         """The features of every timestep, and the recurrence's final state; past a sequence's end they mean nothing."""
-        vectors = self.input(inputs, spellings) if isinstance(self.input, WordCharacterInput) else self.input(inputs)
+        return self.read(self.vectors(inputs, spellings), lengths)
+
+    def vectors(self, inputs: Tensor, spellings: Tensor | None = None) -> Tensor:
+        """What the recurrence reads: (T, B, I) vectors, or (T, B) ids that stand for one-hot ones (-1: zero)."""
+        found: Tensor
+        found = self.input(inputs, spellings) if isinstance(self.input, WordCharacterInput) else self.input(inputs)
+        return found
+
+    def read(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, State | None]:
+        """The features and the final state from those."""
         final: State | None = None
         if self.recurrent is not None:
             vectors, final = self.recurrent(vectors, lengths=lengths)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.common import Common, table
-from unrolled.cli.looks.look import Look, PictureOption, say
+from unrolled.cli.common import Common, refuse_unless, table
+from unrolled.cli.looks.look import ClassOption, Look, PictureOption, say
 from unrolled.errors import UserError
 from unrolled.inspecting.order import UnitOrder
 
@@ -26,12 +26,14 @@ def show(
     show: Annotated[
         str, typer.Option(metavar="NAMES", help="Which gates and states to draw, as in update,c; otherwise all.")
     ] = "",
+    label: ClassOption = None,
 ) -> None:
     """Show a layer's gates in numbers, and draw them."""
     from unrolled.inspecting.gates import summary_dict, unit_order
     from unrolled.inspecting.heat_map import draw_gates
 
-    found = run.observe(text)
+    refuse_unless(run, label is not None, "--class", generate="generators")
+    found = run.observe(text, **({} if label is None else {"label": label}))
     try:
         seen = found.layer(layer, reverse=backwards)
     except IndexError as error:

@@ -1,11 +1,9 @@
 """`inspect --labels`: what a tagger thought of every label."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from unrolled.cli.common import Common, table
-from unrolled.cli.looks.look import Look, PictureOption, say
+from unrolled.cli.looks.look import Look, PictureOption, TopOption, say
 
 if TYPE_CHECKING:
     from unrolled.inspecting.labels import LabelTable
@@ -23,7 +21,7 @@ def show(
     text: str,
     *,
     picture: PictureOption = None,
-    others: Annotated[int, typer.Option(min=0, help="How many other labels of each timestep.")] = 3,
+    top: TopOption = 3,
 ) -> None:
     """Show and draw the probabilities, and of a CRF the transitions."""
     from unrolled.inspecting.labels import draw_labels
@@ -31,7 +29,7 @@ def show(
     found = run.label_table(text)
     if picture is not None:
         draw_labels(found, picture)
-    say(common, found.as_dict(), labels_text(found, others), picture)
+    say(common, found.as_dict(), labels_text(found, top), picture)
 
 
 def labels_text(found: "LabelTable", others: int) -> str:

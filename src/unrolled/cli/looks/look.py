@@ -19,6 +19,14 @@ PictureOption = Annotated[
     Path | None, typer.Option(parser=path_of, metavar="FILE", help="Draw it there, as .png or .svg.")
 ]
 WidthOption = Annotated[int | None, typer.Option(min=1, help="The beam's width; otherwise the recipe's.")]
+TopOption = Annotated[int, typer.Option(min=1, help="How many: expected symbols, other labels, near symbols.")]
+ClassOption = Annotated[
+    str | None,
+    typer.Option("--class", metavar="NAME", help="Which class to speak for; of a generator which the text is read as."),
+]
+WithOption = Annotated[
+    list[Path] | None, typer.Option("--with", parser=path_of, metavar="RUN", help="Another run; may be repeated.")
+]
 
 
 class Given(Enum):

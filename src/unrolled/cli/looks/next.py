@@ -1,17 +1,13 @@
 """`inspect --next`: what a language model expected at each symbol, and the surprise."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from unrolled.cli.common import Common, say_json, table
-from unrolled.cli.looks.look import Look
+from unrolled.cli.looks.colours import HEAT, painted
+from unrolled.cli.looks.look import Look, TopOption
 
 if TYPE_CHECKING:
     from unrolled.inspecting.surprise import Surprise
-
-COLOURS = ("", "on grey23", "on rgb(70,50,0)", "on rgb(120,60,0)", "on rgb(160,30,20)")
-"""Of a symbol that cost less than 1, 2, 4, 8 bits, or more."""
 
 
 def show(
@@ -19,7 +15,7 @@ def show(
     run: Any,
     text: str,
     *,
-    top: Annotated[int, typer.Option(min=1, help="How many of those expected.")] = 3,
+    top: TopOption = 3,
 ) -> None:
     """Show the text by its surprise, and a line for each symbol."""
     found = run.surprises(text, top=top)
@@ -44,18 +40,12 @@ def surprises_text(found: "list[Surprise]") -> str:
 
 
 def coloured(found: "list[Surprise]", between: str) -> str:
-    """The text, each symbol on a ground that is the warmer the more it surprised; plain where there are no colours."""
-    from rich.console import Console
-    from rich.text import Text
-
-    text = Text()
+    """The text, each symbol on a ground that is the warmer the more it surprised."""
+    pieces = []
     for place, one in enumerate(found):
         grade = sum(one.bits >= bits for bits in (1, 2, 4, 8))
-        text.append(("" if place == 0 else between) + one.shown, style=COLOURS[grade])
-    console = Console(soft_wrap=True)
-    with console.capture() as capture:
-        console.print(text)
-    return capture.get().rstrip("\n")
+        pieces += [(between if place else "", ""), (one.shown, HEAT[grade])]
+    return painted(pieces)
 
 
 NEXT = Look(

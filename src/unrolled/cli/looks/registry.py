@@ -9,14 +9,17 @@ import typer
 
 from unrolled.cli.looks.attention import ATTENTION
 from unrolled.cli.looks.beam import BEAM
+from unrolled.cli.looks.curves import CURVES
+from unrolled.cli.looks.embeddings import EMBEDDINGS
 from unrolled.cli.looks.gates import GATES
 from unrolled.cli.looks.labels import LABELS
 from unrolled.cli.looks.look import Look
 from unrolled.cli.looks.next import NEXT
+from unrolled.cli.looks.saliency import SALIENCY
 from unrolled.cli.looks.tree import TREE
 from unrolled.errors import UserError
 
-LOOKS = (GATES, NEXT, ATTENTION, LABELS, TREE, BEAM)
+LOOKS = (GATES, NEXT, SALIENCY, ATTENTION, LABELS, TREE, BEAM, EMBEDDINGS, CURVES)
 """In the order of the help text."""
 _FLAG = "look_"
 """Before a look's name it is the parameter of its flag: no option is called so."""
@@ -91,4 +94,5 @@ def _annotation(name: str, looks: list[Look]) -> Any:
 def _written(name: str, look: Look) -> str:
     """An option as it is typed."""
     option = get_args(look.options[name].annotation)[1]
-    return next(iter(option.param_decls or ()), "--" + name.replace("_", "-"))
+    named = option.default  # where Typer has the first name that is given to an option in `Annotated`
+    return named if isinstance(named, str) else "--" + name.replace("_", "-")

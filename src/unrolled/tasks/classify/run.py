@@ -18,6 +18,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.inspecting.attention import AttentionMap
+from unrolled.inspecting.saliency import Saliency, saliency
 from unrolled.models.classifier import Classifier
 from unrolled.models.encoder import reading
 from unrolled.nn.recurrent import Recurrent
@@ -144,6 +145,28 @@ class ClassifyRun(Run):
         outputs, _ = self.model.encoder(here.inputs, here.lengths, here.spellings)
         weights = pooling.weights(outputs, here.lengths)[: len(shown)].t().cpu()
         return AttentionMap(shown, [self.predict(x).label], weights)
+
+    def saliency(self, x: Sequence_, *, label: str | None = None) -> Saliency:
+        """How much each timestep speaks for a class (of numbers: raises the number): by the gradient, and by leaving it
+        out.
+
+            run.saliency("a gorgeous , witty movie").occlusion
+
+        Args:
+            label: the class; None for the predicted one.
+
+        Raises:
+            UserError: there is no such class; otherwise as for `predict`.
+        """
+        labels = self.symbols.labels
+        if label is not None and label not in labels.names:
+            known = f"its classes: {', '.join(labels.names)}" if labels.names else "it predicts numbers"
+            raise UserError(f"{self.folder} has no class {label!r}; {known}")
+        shown, here = self._one(x)
+        if labels.kind == "number":
+            return saliency(self.model, shown, here, "the number", 0, scale=labels.deviation)
+        name = label or self.predict(x).label
+        return saliency(self.model, shown, here, name, labels.names.index(name))
 
     @torch.no_grad()
     def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:

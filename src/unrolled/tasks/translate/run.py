@@ -180,6 +180,12 @@ class TranslateRun(Run):
         shown = [self.symbols.source.symbol(id) for id in part.sources[0].tolist()]
         return shown, encoder.recurrent, lambda: encoder(here.source, here.lengths, here.spellings)
 
+    def _embedding(self, target: bool) -> tuple[Any, Any, Recurrent | None]:
+        """See `Run`."""
+        if target:
+            return self.symbols.target, self.model.target, self.model.decoder
+        return self.symbols.source, self.model.encoder.input, self.model.encoder.recurrent
+
     @torch.no_grad()
     def attention(self, source: str, text: str | None = None, **search: Any) -> AttentionMap:
         """Where each symbol of a translation looked: source symbols, target symbols, and the weights (T, S).
