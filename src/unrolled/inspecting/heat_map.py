@@ -59,7 +59,7 @@ def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
             label.set_rotation(90 if len(label.get_text()) > 1 else 0)
     else:
         axes.set_xlabel("timestep", fontsize=8)
-    axes.tick_params(axis="x", length=2)
+    axes.tick_params(axis="x", length=2, labelsize=8)
 
 
 def write_rows(axes: Any, names: Sequence[str]) -> None:

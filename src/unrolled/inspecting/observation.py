@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.inspecting.cell_search import UnitName
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.seen import Seen
 from unrolled.recurrence.eager import NEEDS_TENSORS, POINTWISE
@@ -139,6 +140,17 @@ def observation(symbols: Sequence[str], recurrent: Recurrent, found: Sequence[Se
             values = {name: torch.cat([part[name] for part in parts])[:steps, 0] for name in parts[0]}
             layers.append(_observed(recurrent, layer, reverse, values))
     return Observation(tuple(symbols), recurrent.cell.name, tuple(layers))
+
+
+def unit_states(recurrent: Recurrent, seen: Seen) -> tuple[list[UnitName], NDArray[np.float32]]:
+    """Every hidden unit of a one-way stack over one sequence: their names, and their values (T, U)."""
+    names, values = [], []
+    for layer in range(seen.num_layers):
+        for state in outline(recurrent.cell).states:
+            own = seen.layer(layer)[state][:, 0].float().cpu().numpy()
+            names += [UnitName(layer, state, unit) for unit in range(own.shape[1])]
+            values.append(own)
+    return names, np.concatenate(values, axis=1)
 
 
 def _observed(recurrent: Recurrent, layer: int, reverse: bool, values: Mapping[str, Tensor]) -> ObservedLayer:

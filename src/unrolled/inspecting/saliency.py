@@ -32,8 +32,8 @@ class Saliency:
         symbols: what was read. label: the class.
         score: before the softmax; of numbers the number, less the training part's mean.
         log_probability: natural, of the class; of numbers the same number again.
-        gradient_input: (T,) ∂score/∂x⟨t⟩ · x⟨t⟩, x⟨t⟩ being the vector that the recurrence reads: what the timestep adds
-            to the score, were the model linear.
+        gradient_input: (T,) ∂score/∂x⟨t⟩ · x⟨t⟩ of the vectors that the recurrence reads: what each timestep adds to
+            the score, were the model linear.
         occlusion: (T,) how much `log_probability` falls if the timestep is left out and the rest is read.
     """
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unrolled.cli.common import Common, path_of, say_json, table
-from unrolled.cli.looks.look import Given, Look, WidthOption
+from unrolled.cli.looks.look import Given, Look, MostOption, WidthOption
 from unrolled.cli.search import AlphaOption, search_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def show(
     wider: Annotated[
         int | None, typer.Option(min=2, help="The wider beam to compare with; otherwise four times the width.")
     ] = None,
-    most: Annotated[int, typer.Option(min=0, help="So many sources at most; 0: all.")] = 0,
+    most: MostOption = 0,
 ) -> None:
     """Judge every wrong answer."""
     file = None if data is None else path_of(data)

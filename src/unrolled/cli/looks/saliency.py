@@ -40,7 +40,7 @@ def saliency_text(found: "Saliency", between: str) -> str:
             found.symbols, found.occlusion.tolist(), found.gradient_input.tolist(), strict=True
         )
     ]
-    head = f"{found.label}: log P {found.log_probability:.3f}, score {found.score:.3f}"
+    head = f"{found.label}: log P {found.log_probability:.3g}, score {found.score:.3g}"
     header = ["symbol", "occlusion", "gradient × input", ""]
     return f"{head}\n\n{painted(pieces)}\n\n{table(rows, header=header, right='-rr-')}"
 
