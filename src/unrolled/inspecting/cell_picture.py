@@ -32,11 +32,12 @@ def draw_cells(found: CellSearch, path: Path, *, count: int = 8, length: int = 1
 
 
 def _draw(figure: Any, found: CellSearch, one: TrackingUnit, part: slice) -> None:
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+    above, below = figure.subplots(2, 1, height_ratios=[1.2, 1])
     feature, values = found.features[one.feature][part], one.values[part]
     above.fill_between(range(len(feature)), feature, step="mid", color="#8d99ae", linewidth=0)
     above.set_title(f"{one.feature}: {one.unit}, r = {one.correlation:.2f}", loc="left", fontsize=9)
     above.set_axis_off()
+    above.set_xlim(-0.5, len(feature) - 0.5)
     most = max(1e-9, float(np.abs(one.values).max()))
     below.imshow(values[None, :], aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most)
     below.set_yticks([])

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-HEAT = ("", "black on #fff3bf", "black on #ffd08a", "black on #ff9d5c", "white on #c9402a")
+HEAT = ("", "#111111 on #fff3bf", "#111111 on #ffd08a", "#111111 on #ff9d5c", "#ffffff on #c9402a")
 """From nothing to a lot."""
-FOR = ("", "black on #fde0dc", "black on #f6b3a8", "black on #ec7c6c", "white on #c0392b")
-AGAINST = ("", "black on #dcebf7", "black on #acd0ee", "black on #6aaede", "white on #2166ac")
+FOR = ("", "#111111 on #fde0dc", "#111111 on #f6b3a8", "#111111 on #ec7c6c", "#ffffff on #c0392b")
+AGAINST = ("", "#111111 on #dcebf7", "#111111 on #acd0ee", "#111111 on #6aaede", "#ffffff on #2166ac")
 
 
 def painted(pieces: Iterable[tuple[str, str]]) -> str:
