@@ -35,7 +35,7 @@ def saliency_text(found: "Saliency", between: str) -> str:
     for place, (symbol, fall) in enumerate(zip(found.symbols, found.occlusion.tolist(), strict=True)):
         pieces += [(between if place else "", ""), (symbol, signed(fall / largest))]
     rows = [
-        [symbol, f"{fall:+.3f}", f"{product:+.3f}", ("" if fall >= 0 else "-") + bar(abs(fall) / largest)]
+        [symbol, f"{fall:+.3f}", f"{product:+.3f}", _bar(fall / largest)]
         for symbol, fall, product in zip(
             found.symbols, found.occlusion.tolist(), found.gradient_input.tolist(), strict=True
         )
@@ -43,6 +43,11 @@ def saliency_text(found: "Saliency", between: str) -> str:
     head = f"{found.label}: log P {found.log_probability:.3g}, score {found.score:.3g}"
     header = ["symbol", "occlusion", "gradient × input", ""]
     return f"{head}\n\n{painted(pieces)}\n\n{table(rows, header=header, right='-rr-')}"
+
+
+def _bar(share: float) -> str:
+    """A bar, after a minus where the timestep speaks against the class; nothing where it hardly matters."""
+    return "" if abs(share) < 0.02 else "-" * (share < 0) + bar(abs(share))
 
 
 SALIENCY = Look(
