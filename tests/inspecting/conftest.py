@@ -22,13 +22,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     texts = {"classify": ("a.tsv", REVIEWS), "tag": ("a.conll", TAGS), "translate": ("b.tsv", DATES)}
     for name, text in texts.values():
         (folder / name).write_text(text)
+    (folder / "numbers.tsv").write_text(REVIEWS.replace("good\t", "4.5\t").replace("bad\t", "1.5\t"))
     made: dict[str, Any] = {}
 
     def run(task: str, **model: object) -> Any:
         key = f"{task}{model}"
         if key not in made:
+            name = "numbers.tsv" if "predicts" in model else texts[task][0]
             level = "character" if task == "translate" else "word"
-            data = {"path": str(folder / texts[task][0]), "level": level, "vocabulary_size": 0, "min_count": 1}
+            data = {"path": str(folder / name), "level": level, "vocabulary_size": 0, "min_count": 1}
             recipe = recipe_from_mapping(
                 {"task": task, "data": data, "model": {**MODEL, **model}, "training": TRAINING}
             )  # fmt: skip

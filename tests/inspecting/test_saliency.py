@@ -42,6 +42,17 @@ def test_one_word_and_mistakes(tiny) -> None:
         run.saliency(" ")
 
 
+def test_of_a_number_in_its_own_units(tiny) -> None:
+    run = tiny("classify", cell="gru", predicts="number")
+    found = run.saliency("a lovely film")
+    assert (found.label, found.outcome) == ("", "the number")
+    whole, without = (run.predict(text).value for text in ("a lovely film", "a lovely"))
+    assert found.occlusion[2] == pytest.approx(whole - without, abs=1e-5)
+    assert found.score == pytest.approx(whole - run.symbols.labels.mean, abs=1e-5)
+    with pytest.raises(UserError, match="it predicts numbers"):
+        run.saliency("a film", label="good")
+
+
 @pytest.mark.parametrize("steps", [1, 300])
 def test_any_length_is_drawn(drawn, steps: int) -> None:
     values = np.sin(np.arange(steps))

@@ -12,6 +12,9 @@ from unrolled.errors import UserError
 EXAMPLES = (
     "unrolled inspect runs/demo 'def step(x, a):' --gates --picture gates.png",
     "unrolled inspect runs/demo 'The functions' --next",
+    "unrolled inspect runs/demo --cell-search --most 5000",
+    "unrolled inspect runs/reviews 'a fine film' --saliency --picture words.svg",
+    "unrolled inspect runs/dates '11. may 1999' --tree --width 3",
     "unrolled inspect runs/dates --beam",
     "unrolled inspect runs/dates --beam pairs.tsv --width 2 --wider 20",
 )
@@ -26,12 +29,13 @@ def inspect(
         str | None,
         typer.Argument(
             metavar="[TEXT|DATA]",
-            help="What to read; for --beam a file of pairs, otherwise the run's test part.",
+            help="What to read. For --beam a file of pairs and for --cell-search a text file, otherwise the run's "
+            "own data; for --embeddings symbols, otherwise the most frequent.",
         ),
     ] = None,
     **chosen: Any,
 ) -> None:
-    """Look inside a run: its gates, what it expected, who is to blame for wrong translations."""
+    """Look inside a run: what it remembers, expects, looks at, searches through; in numbers and pictures."""
     look, options = chosen_look(chosen)
     if options.get("picture") is not None:
         from unrolled.pictures import picture_kind

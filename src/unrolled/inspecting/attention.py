@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from unrolled.inspecting.heat_map import WIDEST, width_for, write_rows, write_symbols
+from unrolled.inspecting.heat_map import WIDEST, longest_of, width_for, write_rows, write_symbols
 from unrolled.pictures import new_figure, save_figure
 
 
@@ -42,8 +42,8 @@ def draw_attention(found: AttentionMap, path: Path) -> None:
         UserError: the ending is another, or the picture cannot be written.
     """
     rows = len(found.target)
-    height = float(np.clip(1.1 + 0.19 * rows + 0.06 * max(map(len, found.source)), 1.9, WIDEST))
-    figure = new_figure(width_for(found.source) + 0.08 * max(map(len, found.target)), height)
+    height = float(np.clip(1.1 + 0.19 * rows + 0.06 * longest_of(found.source), 1.9, WIDEST))
+    figure = new_figure(width_for(found.source) + 0.08 * longest_of(found.target), height)
     axes = figure.subplots()
     image = axes.imshow(found.weights.numpy(), aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
     write_symbols(axes, found.source)

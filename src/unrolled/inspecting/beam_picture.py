@@ -7,6 +7,7 @@ from typing import Any
 
 from unrolled.inspecting.beam_tree import BeamNode, BeamTree
 from unrolled.inspecting.fonts import fonts_for, written
+from unrolled.inspecting.heat_map import shortened
 from unrolled.pictures import new_figure, save_figure
 
 COLOURS = {
@@ -31,7 +32,7 @@ def draw_tree(tree: BeamTree, path: Path) -> None:
     Raises:
         UserError: the ending is another, or the picture cannot be written.
     """
-    texts = [_short(node.symbol) for node in tree.nodes]
+    texts = [shortened(node.symbol, LONGEST) for node in tree.nodes]
     families, missing = fonts_for(texts)
     column = min(0.42 + 0.085 * max(map(len, texts)), WIDEST / (tree.steps + 1))
     rows = max(node.rank for node in tree.nodes) + 1
@@ -51,10 +52,6 @@ def draw_tree(tree: BeamTree, path: Path) -> None:
     axes.spines[["left", "right", "top"]].set_visible(False)
     _legend(axes)
     save_figure(figure, path)
-
-
-def _short(symbol: str) -> str:
-    return symbol if len(symbol) <= LONGEST else symbol[: LONGEST - 1] + "…"
 
 
 def _line(axes: Any, tree: BeamTree, node: BeamNode, best: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.inspecting.cell_search import CellSearch, TrackingUnit
-from unrolled.inspecting.heat_map import width_for, write_symbols
+from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols
 from unrolled.pictures import new_figure, save_figure
 
 
@@ -20,9 +20,9 @@ def draw_cells(found: CellSearch, path: Path, *, count: int = 8, length: int = 1
     """
     shown = [units[0] for units in found.found[:count]]
     stretches = [found.stretch(one.feature, length) for one in shown]
-    long = max((len(symbol) for part in stretches for symbol in found.symbols[part]), default=1)
+    long = max((longest_of(found.symbols[part]) for part in stretches), default=1)
     width = width_for(found.symbols[stretches[0]]) if shown else 6.0
-    figure = new_figure(width, max(1, len(shown)) * (0.95 + 0.06 * min(long, 16)))
+    figure = new_figure(width, max(1, len(shown)) * (0.95 + 0.06 * long))
     if not shown:
         figure.text(0.5, 0.5, "the text has no feature that changes often enough", ha="center")
     grids = figure.subfigures(max(1, len(shown)), 1, squeeze=False)[:, 0]

@@ -18,6 +18,8 @@ WIDEST, NARROWEST = 22.0, 4.5
 """Inches."""
 READABLE = 130
 """So many symbols can be written side by side; of more the axis has the numbers."""
+LONGEST = 24
+"""Characters of a symbol on an axis; of longer ones the beginning."""
 
 
 def draw_gates(
@@ -49,11 +51,25 @@ def width_for(symbols: Sequence[str]) -> float:
     return float(np.clip(1.8 + 0.17 * len(symbols), NARROWEST, WIDEST))
 
 
+def shortened(symbol: str, longest: int = LONGEST) -> str:
+    """A symbol, or of a long one the beginning.
+
+    >>> shortened("internationalisation", 10)
+    'internati…'
+    """
+    return symbol if len(symbol) <= longest else symbol[: longest - 1] + "…"
+
+
+def longest_of(symbols: Sequence[str]) -> int:
+    """Characters of the longest symbol on an axis; few where the timesteps are numbered."""
+    return min(max(map(len, symbols)), LONGEST) if len(symbols) <= READABLE else 4
+
+
 def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
     """Write a symbol under each timestep, or where they are too many to be read, number the timesteps."""
     if len(symbols) <= READABLE:
         families, missing = fonts_for(symbols)
-        labels = [written(symbol, missing) for symbol in symbols]
+        labels = [written(shortened(symbol), missing) for symbol in symbols]
         axes.set_xticks(range(len(symbols)), labels, fontsize=8, family=families)
         for label in axes.get_xticklabels():
             label.set_rotation(90 if len(label.get_text()) > 1 else 0)
@@ -66,7 +82,9 @@ def write_rows(axes: Any, names: Sequence[str]) -> None:
     """Write a name beside each row, or where they are too many to be read, number the rows."""
     if len(names) <= READABLE:
         families, missing = fonts_for(names)
-        axes.set_yticks(range(len(names)), [written(name, missing) for name in names], fontsize=8, family=families)
+        axes.set_yticks(
+            range(len(names)), [written(shortened(name), missing) for name in names], fontsize=8, family=families
+        )
     axes.tick_params(axis="y", length=2, labelsize=8)
 
 

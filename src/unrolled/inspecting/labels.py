@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.inspecting.heat_map import width_for, write_rows, write_symbols
+from unrolled.inspecting.heat_map import longest_of, width_for, write_rows, write_symbols
 from unrolled.nn.crf import LinearChainCRF
 from unrolled.pictures import new_figure, save_figure
 
@@ -73,8 +73,8 @@ def draw_labels(found: LabelTable, path: Path) -> None:
         UserError: the ending is none of .png and .svg, or the picture cannot be written.
     """
     labels = len(found.labels)
-    long = 0.075 * max(map(len, found.labels))
-    high = max(1.1, 0.19 * labels + 0.07 * max(map(len, found.symbols)) + 0.3)
+    long = 0.075 * longest_of(found.labels)
+    high = max(1.1, 0.19 * labels + 0.07 * longest_of(found.symbols) + 0.3)
     square = 0 if found.transitions is None else max(1.8, 0.24 * (labels + 1)) + long
     width = max(width_for(found.symbols) + long, square + long + 1.4 if square else 0)
     figure = new_figure(width, high + square + 0.6)

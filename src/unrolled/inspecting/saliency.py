@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.data.examples import ExampleBatch
-from unrolled.inspecting.heat_map import width_for, write_symbols
+from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols
 from unrolled.models.classifier import Classifier
 from unrolled.pictures import new_figure, save_figure
 
@@ -29,7 +29,7 @@ class Saliency:
     """How much each of the T timesteps speaks for a class, or raises a number that is predicted.
 
     Attributes:
-        symbols: what was read. label: the class.
+        symbols: what was read. label: the class; empty where a number is predicted.
         score: before the softmax; of numbers the number, less the training part's mean.
         log_probability: natural, of the class; of numbers the same number again.
         gradient_input: (T,) ∂score/∂x⟨t⟩ · x⟨t⟩ of the vectors that the recurrence reads: what each timestep adds to
@@ -43,6 +43,11 @@ class Saliency:
     log_probability: float
     gradient_input: Numbers
     occlusion: Numbers
+
+    @property
+    def outcome(self) -> str:
+        """What falls where a timestep is left out, for people."""
+        return f"log P({self.label})" if self.label else "the number"
 
     def as_dict(self) -> dict[str, Any]:
         """All numbers, for JSON."""
@@ -119,7 +124,7 @@ def draw_saliency(found: Saliency, path: Path) -> None:
     Raises:
         UserError: the ending is another, or the picture cannot be written.
     """
-    figure = new_figure(width_for(found.symbols), 4.0 + 0.05 * max(map(len, found.symbols)))
+    figure = new_figure(width_for(found.symbols), 4.0 + 0.05 * longest_of(found.symbols))
     panels = figure.subplots(2, 1, sharex=True)
     titles = (
         f"occlusion: how much log P({found.label}) falls without it", "gradient × input: what it adds to the score"

@@ -41,6 +41,8 @@ def saliency_text(found: "Saliency", between: str) -> str:
         )
     ]
     head = f"{found.label}: log P {found.log_probability:.3g}, score {found.score:.3g}"
+    if not found.label:
+        head = f"the number, less the training part's mean: {found.score:+.4g}"
     header = ["symbol", "occlusion", "gradient × input", ""]
     return f"{head}\n\n{painted(pieces)}\n\n{table(rows, header=header, right='-rr-')}"
 

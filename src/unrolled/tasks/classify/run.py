@@ -164,7 +164,7 @@ class ClassifyRun(Run):
             raise UserError(f"{self.folder} has no class {label!r}; {known}")
         shown, here = self._one(x)
         if labels.kind == "number":
-            return saliency(self.model, shown, here, "the number", 0, scale=labels.deviation)
+            return saliency(self.model, shown, here, "", 0, scale=labels.deviation)
         name = label or self.predict(x).label
         return saliency(self.model, shown, here, name, labels.names.index(name))
 

@@ -42,9 +42,19 @@ def tracking_units(run: LanguageModelRun, stream: Stream, *, most: int, top: int
         for ids, words in texts
         for id, word in zip(ids, words, strict=True)
     ]
-    before = " " if stream.vocabulary.level == "word" else ""
-    features = text_features([before * (word != "\n") + word for word in words] for _, words in texts)
+    spaced = stream.vocabulary.level == "word"
+    features = text_features(_spaced(words) if spaced else words for _, words in texts)
     return search_cells(stream.name, shown, features, states, names, top=top)
+
+
+def _spaced(words: list[str]) -> list[str]:
+    """Words as they stand in a line: each with the blank before it, but the first.
+
+    >>> _spaced(["a", "cat", "\\n", "sat"])
+    ['a', ' cat', '\\n', 'sat']
+    """
+    before = ["\n", *words]
+    return [word if "\n" in (word, last) else f" {word}" for last, word in zip(before, words, strict=False)]
 
 
 def _text(stream: Stream, start: int, stop: int) -> Text:
