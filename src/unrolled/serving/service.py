@@ -246,7 +246,7 @@ def sequence_of(loaded: Loaded, x: Any, limits: Limits) -> Any:
             f"the frames of a sequence have {', '.join(map(str, sorted(widths)))} numbers: they must all have as many"
         )
     frames = np.array(x, dtype=np.float64)
-    if not np.isfinite(frames.astype(np.float32)).all():
+    if np.abs(frames).max() > np.finfo(np.float32).max:
         raise wrong("a frame holds a number that is too large")
     return frames.astype(np.float32)
 
