@@ -111,7 +111,15 @@ def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordChar
 
 
 def recurrent_of(settings: ModelSettings, width: int, cell: Cell, *, bidirectional: bool = False) -> Recurrent:
-    """The recurrent stack of some settings."""
+    """The recurrent stack of some settings.
+
+    Raises:
+        UserError: chunk or lookahead is set where it means nothing.
+    """
+    if settings.chunk and not bidirectional:
+        raise UserError("model.chunk is for layers that read from both ends: set model.bidirectional, or chunk = 0")
+    if settings.lookahead and not settings.chunk:
+        raise UserError("model.lookahead: say with model.chunk how many timesteps are answered together")
     options: RecurrentOptions = {
         "engine": settings.engine, "initial_state": settings.initial_state, "input_dropout": settings.input_dropout,
         "recurrent_dropout": settings.recurrent_dropout, "weight_drop": settings.weight_drop,

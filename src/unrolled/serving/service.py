@@ -117,6 +117,10 @@ class Service:
 
     async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> dict[str, Any]:
         """Every gate and state of a sequence."""
+        if body.label is not None and loaded.task != "generate":
+            raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
+        if body.label is not None:
+            check_encodable(body.label)
         x = sequence_of(loaded, body.input, self._limits)
         run: Any = loaded.run
 
