@@ -10,7 +10,7 @@ from unrolled.inspecting.beam_tree import FATES, BeamNode, BeamTree
 SOURCE = "11. may 1999"
 
 
-@pytest.mark.parametrize("width", [1, 3, 10])
+@pytest.mark.parametrize("width", [1, 10])
 def test_the_answer_is_that_of_the_search(tiny, width: int) -> None:
     run = tiny("translate")
     tree, answer = run.search_tree(SOURCE, beam=width), run.predict(SOURCE, beam=width)
@@ -45,7 +45,7 @@ def test_nothing_to_translate(tiny) -> None:
         tiny("translate").search_tree("  ")
 
 
-@pytest.mark.parametrize(("width", "steps"), [(1, 1), (10, 30), (2, 60)])
+@pytest.mark.parametrize(("width", "steps"), [(1, 1), (10, 30)])
 def test_any_search_is_drawn(drawn, width: int, steps: int) -> None:
     nodes = [BeamNode(0, None, 0, "", 0.0, 0.0, 0, "continued")]
     for step in range(1, steps + 1):

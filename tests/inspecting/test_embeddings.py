@@ -34,7 +34,7 @@ def test_the_plane_keeps_the_most_variance() -> None:
     np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("count", [1, 2, 150])
+@pytest.mark.parametrize("count", [1, 2])
 def test_any_number_is_drawn(drawn, count: int) -> None:
     assert drawn(draw_embeddings, made(count)) == (792, 990)
 

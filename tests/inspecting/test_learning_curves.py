@@ -42,5 +42,5 @@ def test_what_does_not_compare(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("losses", [[], [1.0], [100.0, *[2.0 / step for step in range(1, 60)]]])
 def test_any_log_is_drawn(tmp_path: Path, drawn, losses: list[float]) -> None:
-    folders = [run(tmp_path, f"run{n}", losses) for n in range(9)]
+    folders = [run(tmp_path, f"run{n}", losses) for n in range(3)]
     assert drawn(draw_learning_curves, learning_curves(folders)) == (528, 935)

@@ -45,9 +45,12 @@ def draw_attention(found: AttentionMap, path: Path) -> None:
     height = float(np.clip(1.1 + 0.19 * rows + 0.06 * longest_of(found.source), 1.9, WIDEST))
     figure = new_figure(width_for(found.source) + 0.08 * longest_of(found.target), height)
     axes = figure.subplots()
-    image = axes.imshow(found.weights.numpy(), aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
+    weights = found.weights.numpy()  # of a long source the largest is far below 1
+    image = axes.imshow(
+        weights, aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=max(float(weights.max()), 1e-9)
+    )
     write_symbols(axes, found.source)
     write_rows(axes, found.target)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, ticks=[0, 0.5, 1])
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
     bar.ax.tick_params(labelsize=7)
     save_figure(figure, path)

@@ -78,20 +78,19 @@ def draw_labels(found: LabelTable, path: Path) -> None:
     square = 0 if found.transitions is None else max(1.8, 0.24 * (labels + 1)) + long
     width = max(width_for(found.symbols) + long, square + long + 1.4 if square else 0)
     figure = new_figure(width, high + square + 0.6)
-    panels = figure.subplots(
-        2 if square else 1, 1, squeeze=False, height_ratios=[high, square] if square else [high]
-    )[:, 0]  # fmt: skip
-    image = panels[0].imshow(
-        found.probabilities.T, aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=1
-    )
+    rows = figure.add_gridspec(2 if square else 1, 1, height_ratios=[high, square] if square else [high])
+    axes = figure.add_subplot(rows[0])
+    image = axes.imshow(found.probabilities.T, aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=1)
     size = float(np.clip(400 / len(found.symbols), 1.5, 14))
-    panels[0].scatter(range(len(found.chosen)), found.chosen, s=size, color="#d1495b", zorder=2)
-    panels[0].set_title("P(label), • chosen", loc="left", fontsize=9)
-    write_symbols(panels[0], found.symbols)
-    write_rows(panels[0], found.labels)
-    figure.colorbar(image, ax=panels[0], fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+    axes.scatter(range(len(found.chosen)), found.chosen, s=size, color="#d1495b", zorder=2)
+    axes.set_title("P(label), • chosen", loc="left", fontsize=9)
+    write_symbols(axes, found.symbols)
+    write_rows(axes, found.labels)
+    figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
     if found.transitions is not None:
-        _draw_transitions(figure, panels[1], found.transitions, found.labels)
+        own = min(width, square + long + 1.4)  # as wide as it needs, however long the text is
+        cells = rows[1].subgridspec(1, 2, width_ratios=[own, max(width - own, 1e-3)])
+        _draw_transitions(figure, figure.add_subplot(cells[0]), found.transitions, found.labels)
     save_figure(figure, path)
 
 
