@@ -96,6 +96,23 @@ def test_looks(unrolled, place: Path, name: str) -> None:
     assert json.loads(unrolled("inspect", *words, "--json").out)
 
 
+def test_contrast(unrolled) -> None:
+    words = ["inspect", "runs/demo", "The cat sat", "--contrast", "--against", "The rat sat"]
+    out = unrolled(*words).out
+    assert "that are apart from c on" in out
+    assert "c / r" in out
+    told = json.loads(unrolled(*words, "--json", "--top", "2").out)
+    assert told["first"] == 5
+    assert told["last"] == 12
+    assert len(told["units"]) == 2
+    run = package.load("runs/demo")
+    one, other = run.observe("The cat sat").layer(0), run.observe("The rat sat").layer(0)
+    apart = np.abs(one.values["c"] - other.values["c"])[5:12].min(axis=0)
+    assert told["units"][0]["unit"] == int(apart.argmax())
+    assert told["units"][0]["kept"] == pytest.approx(float(apart.max()))
+    assert told["units"][0]["values"]["c"][0][:5] == told["units"][0]["values"]["c"][1][:5]
+
+
 def test_cell_search_of_a_file_tells_what_python_does(unrolled) -> None:
     out = unrolled("inspect", "runs/demo", "text.txt", "--cell-search", "--most", "900").out
     found = package.load("runs/demo").cell_search("text.txt", most=900)
@@ -127,7 +144,7 @@ def test_a_generator_reads_under_a_class(unrolled) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs/demo", "a"], "say what to look at: one of --gates, --next, --saliency"),
+        (["runs/demo", "a"], "say what to look at: one of --gates, --contrast, --next, --saliency"),
         (["runs/demo", "a", "--gates", "--next"], "say what to look at"),
         (["runs/demo", "--gates"], "give the text to look at"),
         (["runs/demo", "", "--next"], "give the text to look at"),
@@ -153,6 +170,10 @@ def test_a_generator_reads_under_a_class(unrolled) -> None:
         (["runs/demo", "nosuchsymbol", "--embeddings"], "no symbol 'nosuchsymbol'"),
         (["runs/demo", " \t", "--embeddings"], "name symbols"),
         (["runs/demo", "--embeddings", "--target"], "only translators read targets"),
+        (["runs/demo", "The cat", "--contrast"], "say what to compare with"),
+        (["runs/demo", "The cat", "--contrast", "--against", "The cats"], "8 and 9"),
+        (["runs/demo", "The cat", "--contrast", "--against", "The cat"], "the same to the model"),
+        (["runs/demo", "The cat", "--contrast", "--against", "The rat", "--layer", "4"], "no layer 4"),
         (["runs/demo", "a", "--gradients"], "at least 2 symbols"),
         (["runs/demo", "--gradients", "--fresh", "lsmt"], "lsmt"),
         (["runs/demo", "--gradients", "--fresh", "rnn:big"], "big"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unrolled.cli.common import Common, refuse_unless, table
-from unrolled.cli.looks.look import ClassOption, Look, PictureOption, say
+from unrolled.cli.looks.look import ClassOption, LayerOption, Look, PictureOption, say
 from unrolled.errors import UserError
 from unrolled.inspecting.order import UnitOrder
 
@@ -20,7 +20,7 @@ def show(
     text: str,
     *,
     picture: PictureOption = None,
-    layer: Annotated[int, typer.Option(min=0, help="Which layer; the first is 0.")] = 0,
+    layer: LayerOption = 0,
     backwards: Annotated[bool, typer.Option("--backwards", help="The direction that reads from the end.")] = False,
     units: Annotated[UnitOrder, typer.Option(help="The order of the units in the picture.")] = UnitOrder.memory,
     show: Annotated[

@@ -24,6 +24,7 @@ ClassOption = Annotated[
     str | None,
     typer.Option("--class", metavar="NAME", help="Which class to speak for; of a generator which the text is read as."),
 ]
+LayerOption = Annotated[int, typer.Option(min=0, help="Which layer; the first is 0.")]
 MostOption = Annotated[int, typer.Option(min=0, help="So many sources, or symbols of a long text, at most; 0: all.")]
 WithOption = Annotated[
     list[Path] | None, typer.Option("--with", parser=path_of, metavar="RUN", help="Another run; may be repeated.")

@@ -10,6 +10,7 @@ import typer
 from unrolled.cli.looks.attention import ATTENTION
 from unrolled.cli.looks.beam import BEAM
 from unrolled.cli.looks.cell_search import CELL_SEARCH
+from unrolled.cli.looks.contrast import CONTRAST
 from unrolled.cli.looks.curves import CURVES
 from unrolled.cli.looks.embeddings import EMBEDDINGS
 from unrolled.cli.looks.gates import GATES
@@ -21,7 +22,7 @@ from unrolled.cli.looks.saliency import SALIENCY
 from unrolled.cli.looks.tree import TREE
 from unrolled.errors import UserError
 
-LOOKS = (GATES, NEXT, SALIENCY, ATTENTION, LABELS, TREE, BEAM, EMBEDDINGS, CELL_SEARCH, GRADIENTS, CURVES)
+LOOKS = (GATES, CONTRAST, NEXT, SALIENCY, ATTENTION, LABELS, TREE, BEAM, EMBEDDINGS, CELL_SEARCH, GRADIENTS, CURVES)
 """In the order of the help text."""
 _FLAG = "look_"
 """Before a look's name it is the parameter of its flag: no option is called so."""
