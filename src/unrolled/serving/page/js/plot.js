@@ -1,0 +1,84 @@
+// Heat maps and curves by plotly.js, which is loaded when the first of them is drawn.
+
+const COLOURS = ["#3b7fc4", "#d9822b", "#4f9d69", "#b5546c", "#8068b0", "#8a8f3c", "#3f9aa8"]; // told apart on light and dark
+
+let loading = null;
+
+function plotly() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = "/static/plotly.min.js";
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("plotly.js could not be loaded"));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const probe = document.createElement("i");
+  document.body.append(probe);
+  const found = {};
+  for (const name of ["ink", "soft", "line", "card", "accent"]) {
+    probe.style.color = style.getPropertyValue(`--${name}`);
+    found[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return found;
+}
+
+const drawn = new Map(); // element -> how to draw it again in other colours
+
+export async function draw(element, data, layout) {
+  const Plotly = await plotly();
+  const again = () => {
+    const { ink, line } = colours();
+    const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
+    const whole = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 10, r: 10, t: 10, b: 10 },
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, ...layout,
+      xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+    };
+    return Plotly.react(element, data, whole, { responsive: true, displayModeBar: false });
+  };
+  drawn.set(element, again);
+  await again();
+}
+
+export function redraw() {
+  for (const [element, again] of drawn) {
+    if (element.isConnected) again();
+    else drawn.delete(element);
+  }
+}
+
+// Rows of numbers with symbols on the axes; symbols that come twice are kept apart by their place.
+export function heat(element, { values, columns, rows, columnTitle, rowTitle, low, high, signed, height }) {
+  const step = Math.max(1, Math.ceil(columns.length / Math.max(12, Math.floor(element.clientWidth / 16))));
+  const places = columns.map((_, place) => place);
+  const shown = places.filter((place) => place % step === 0);
+  const ticks = rows && { tickvals: rows.map((_, place) => place), ticktext: rows, autorange: "reversed" };
+  return draw(element, [{
+    type: "heatmap", z: values, x: places, zmin: low, zmax: high, colorscale: signed ? "RdBu" : "Viridis",
+    reversescale: Boolean(signed), colorbar: { thickness: 10, outlinewidth: 0 },
+    hovertemplate: "%{customdata}: %{z:.3f}<extra></extra>",
+    customdata: values.map((row, number) => row.map((_, place) => `${rows ? rows[number] : `unit ${number}`} · ${columns[place]}`)),
+  }], {
+    height: height || 320,
+    xaxis: { title: { text: columnTitle }, tickvals: shown, ticktext: shown.map((place) => columns[place]), tickangle: 0 },
+    yaxis: { title: { text: rowTitle }, showgrid: false, ...ticks },
+  });
+}
+
+// Curves: [{name, places, values, dash, width}]; null in values is a gap.
+export function curves(element, made, { xTitle, yTitle = "", logarithmic = false, height = 320 }) {
+  return draw(element, made.map(({ name, places, values, dash, width }) => ({
+    type: "scatter", mode: values.length < 30 ? "lines+markers" : "lines", name, x: places, y: values,
+    line: { dash: dash || "solid", width: width || 2 }, hovertemplate: `%{x}: %{y:.3g}<extra>${name}</extra>`,
+  })), {
+    height, showlegend: true, legend: { orientation: "h", y: -0.25, yanchor: "top" }, colorway: COLOURS,
+    xaxis: { title: { text: xTitle }, zeroline: false },
+    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, ...(logarithmic ? { type: "log", exponentformat: "power", dtick: undefined } : {}) },
+  });
+}
