@@ -18,9 +18,8 @@ from unrolled.serving.lab import lab_router
 from unrolled.serving.library import EVERY, Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
-from unrolled.serving.page_routes import page_router
 from unrolled.serving.refusals import Refused
-from unrolled.serving.routes import models, operations, streams
+from unrolled.serving.routes import models, operations, pages, streams
 from unrolled.serving.scheduler import Scheduler
 from unrolled.serving.service import Service
 from unrolled.serving.streaming import Streaming
@@ -93,7 +92,7 @@ def create_app(
         title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.serving = serving
-    for router in (models.router, streams.router, operations.router, lab_router(), page_router()):
+    for router in (models.router, streams.router, operations.router, pages.router, lab_router()):
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

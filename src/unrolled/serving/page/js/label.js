@@ -33,6 +33,7 @@ export function classifyPanel(model) {
     title: "Type and watch the class", hint: "",
     show: (answer) => {
       const probabilities = Object.entries(answer.probabilities || {});
+      probabilities.sort(([, one], [, other]) => other - one); // names that are numbers would come in their own order
       shares.show(probabilities.slice(0, 12));
       said.textContent = answer.value !== undefined ? `${answer.label} (${answer.value.toFixed(3)})` : `${answer.label}, ${percent(answer.probabilities[answer.label])}`;
     },
