@@ -18,7 +18,7 @@ export function cellPanel(cells, initialisers) {
   const hidden = choice("Hidden size", ["1", "2", "3", "4"], "2", again);
   const start = choice("Initialiser", initialisers, "torch", again);
   const seed = h("input", { type: "number", min: "0", max: "9999", value: "1", oninput: again });
-  const sequence = h("input", { type: "text", id: "sequence", value: EXAMPLE, spellcheck: false, oninput: again });
+  const sequence = h("input", { type: "text", class: "wide", id: "sequence", value: EXAMPLE, spellcheck: false, oninput: again });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const place = h("div", { class: "scroll stage" });
   const formula = h("p", { class: "formula" });
@@ -66,7 +66,7 @@ export function cellPanel(cells, initialisers) {
 
   function plotStates(size) {
     const made = [{ name: "x", values: inputs, dash: "dot" }];
-    for (const node of cell.nodes.filter((one) => one.state)) {
+    for (const node of cell.states.map((name) => cell.nodes.find((one) => one.state === name))) {
       for (let unit = 0; unit < size; unit += 1) {
         made.push({ name: `${node.state}${size > 1 ? ` ${unit + 1}` : ""}`, values: steps.map((step) => step[node.id][unit]) });
       }
@@ -81,7 +81,7 @@ export function cellPanel(cells, initialisers) {
     back.disabled = t === 0;
     next.disabled = t === steps.length - 1;
     svg.show(steps[t]);
-    const after = cell.nodes.filter((one) => one.state).map((one) => `${one.state} = ${steps[t][one.id].map(number).join(", ")}`);
+    const after = cell.states.map((name) => cell.nodes.find((one) => one.state === name)).map((one) => `${one.state} = ${steps[t][one.id].map(number).join(", ")}`);
     moment.textContent = `t = ${t + 1} of ${steps.length}: x = ${number(inputs[t])}; ${after.join("; ")}`;
   }
 

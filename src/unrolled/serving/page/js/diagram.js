@@ -3,7 +3,7 @@
 import { layered } from "./layout.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const WIDTH = 104;
+const WIDTH = 92;
 const LINE = 15;
 
 function s(name, attributes = {}, ...children) {
@@ -35,11 +35,11 @@ export function diagram(cell, hidden, looked) {
   const boxes = new Map(cell.nodes.map((node) => [node.id, box(node, places.get(node.id), size)]));
   const svg = s("svg", { class: "cell", viewBox: `-6 -6 ${width + 12} ${height + 12}`, role: "group",
     "aria-label": `The cell ${cell.name}, from its inputs at the top to its new states` },
-  s("defs", {}, s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" },
+  s("defs", {}, s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" },
     s("path", { d: "M0 0 8 4 0 8z", class: "tip" }))),
   ...wires.map((one) => one.wire), ...[...boxes.values()].map((one) => one.group));
   svg.style.maxWidth = `${Math.max(width * 1.25, 260)}px`;
-  svg.style.minWidth = `${Math.min(width, 430)}px`;
+  svg.style.minWidth = `${Math.min(width, 280)}px`;
 
   const light = (node) => {
     for (const { from, to, wire } of wires) wire.classList.toggle("lit", Boolean(node) && (from === node.id || to === node.id));
@@ -56,7 +56,7 @@ export function diagram(cell, hidden, looked) {
       const { group, rows, title } = boxes.get(node.id);
       const own = values ? values[node.id] : [];
       rows.forEach((row, place) => {
-        const shown = own.slice(place * PER_LINE, (place + 1) * PER_LINE).map(number).join("  ");
+        const shown = own.slice(place * PER_LINE, (place + 1) * PER_LINE).map(number).join(" ");
         row.textContent = place === rows.length - 1 && own.length > rows.length * PER_LINE ? `${shown} …` : shown;
       });
       group.setAttribute("aria-label", `${title}${own.length ? `: ${own.map(number).join(", ")}` : ""}`);
@@ -70,13 +70,20 @@ function box(node, { x, y }, { width, height }) {
   const group = s("g", { class: `box-group ${kind}`, tabindex: "0", role: "img", transform: `translate(${x} ${y})` });
   group.append(s("rect", { class: `box ${kind}`, width, height, rx: node.kind === "operation" && !node.state ? 14 : 6 }));
   const sign = node.sign && s("tspan", { class: "sign", dx: node.name ? 7 : 0 }, node.sign);
-  group.append(s("text", { class: "name", x: width / 2, y: 19, "text-anchor": "middle" }, node.name, ...(sign ? [sign] : [])));
+  group.append(s("text", { class: "name", x: width / 2, y: 19, "text-anchor": "middle" }, ...written(node.name), ...(sign ? [sign] : [])));
   const rows = [];
   for (let at = 36; at < height; at += LINE) {
     rows.push(s("text", { class: "numbers", x: width / 2, y: at, "text-anchor": "middle" }));
   }
   group.append(...rows);
   return { group, rows, title: node.name || node.formula };
+}
+
+// Γ_u with its u lowered.
+function written(name) {
+  const [head, below] = name.split("_");
+  if (!below) return [name];
+  return [s("tspan", {}, head), s("tspan", { class: "below", dy: 4 }, below), s("tspan", { dy: -4 }, "\u200b")];
 }
 
 function curve(points) {

@@ -1,6 +1,6 @@
 // The lab: a cell in motion, and gradients against distance.
 
-import { get, onConnection } from "./api.js";
+import { get, onConnection, onReturn } from "./api.js";
 import { cellPanel } from "./cell.js";
 import { reachPanel } from "./reach.js";
 import { themeButton } from "./theme.js";
@@ -13,14 +13,15 @@ function say(words) {
 }
 
 async function begin() {
-  themeButton(document.getElementById("theme"));
-  onConnection(say);
   try {
     const { cells, initialisers } = await get("/v1/lab/cells");
     document.getElementById("panels").replaceChildren(cellPanel(cells, initialisers), reachPanel(cells, initialisers));
   } catch (error) {
-    say(error.message);
+    if (!error.status) onReturn(begin);
+    else say(error.message);
   }
 }
 
+themeButton(document.getElementById("theme"));
+onConnection(say);
 begin();

@@ -1,6 +1,6 @@
 // Where the boxes of a layered graph stand, and which way its arrows go. Pure: numbers in, numbers out.
 
-const GAP = { x: 18, y: 46 };
+const GAP = { x: 12, y: 44 };
 const LANE = 14; // the width that an arrow takes in a layer that it passes
 
 // nodes: {id, layer}; edges: [from, to]; size: {width, height} of a box. Returns {places: Map id -> {x, y}, arrows:
@@ -13,7 +13,7 @@ export function layered(nodes, edges, size) {
   for (let sweep = 0; sweep < 8; sweep += 1) order(rows, sweep % 2 === 0);
   const width = Math.max(...rows.map(rowWidth));
   rows.forEach((row) => spread(row, width));
-  for (let round = 0; round < 12; round += 1) rows.forEach((row) => settle(row, width));
+  for (let round = 0; round < 40; round += 1) rows.forEach((row) => settle(row, width));
   const y = (layer) => layer * (size.height + GAP.y);
   return {
     width, height: y(rows.length - 1) + size.height,
@@ -64,7 +64,7 @@ function settle(row, width) {
     const wanted = mean(item.near.map((one) => one.x + one.width / 2)) - item.width / 2;
     const least = place ? row[place - 1].x + row[place - 1].width + GAP.x : 0;
     const most = (place + 1 < row.length ? row[place + 1].x - GAP.x : width) - item.width;
-    if (most >= least) item.x = Math.min(most, Math.max(least, item.near.length ? (item.x + wanted) / 2 : item.x));
+    if (most >= least) item.x = Math.min(most, Math.max(least, item.near.length ? item.width === LANE ? wanted : (item.x + wanted) / 2 : item.x));
   });
 }
 

@@ -1,7 +1,7 @@
 // A text that is typed, through a stream whose state travels with the page: each answer's token is kept, so that going
 // back a few symbols means going on from an older token. One request at a time; what was typed meanwhile goes in the next.
 
-import { modelPath, post } from "./api.js";
+import { modelPath, onReturn, post } from "./api.js";
 
 export class Live {
   // whole: whether symbols may only be cut at blanks (words, BPE). show(steps, opened) is called with all steps so far.
@@ -10,6 +10,7 @@ export class Live {
     this.wanted = "";
     this.busy = false;
     this.restart();
+    onReturn(() => this.type(this.wanted));
   }
 
   restart() {
@@ -33,10 +34,13 @@ export class Live {
       do await this.step(); while (this.wanted !== this.text || !this.opened);
       this.fail("");
     } catch (error) {
+      const old = this.past.length > 0 && (error.status === 410 || error.status === 422); // of another server or model
+      if (error.status) this.restart();
+      if (old) return this.work();
       this.fail(error.message);
-      if (error.status === 410 || error.status === 422) this.restart();
     }
     this.busy = false;
+    return undefined;
   }
 
   async step() {

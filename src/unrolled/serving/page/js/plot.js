@@ -77,8 +77,8 @@ export function curves(element, made, { xTitle, yTitle = "", logarithmic = false
     type: "scatter", mode: values.length < 30 ? "lines+markers" : "lines", name, x: places, y: values,
     line: { dash: dash || "solid", width: width || 2 }, hovertemplate: `%{x}: %{y:.3g}<extra>${name}</extra>`,
   })), {
-    height, showlegend: true, legend: { orientation: "h", y: -0.25, yanchor: "top" }, colorway: COLOURS,
+    height, showlegend: true, legend: { orientation: "h", y: 1.03, yanchor: "bottom", x: 0 }, colorway: COLOURS,
     xaxis: { title: { text: xTitle }, zeroline: false },
-    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, ...(logarithmic ? { type: "log", exponentformat: "power", dtick: undefined } : {}) },
+    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, ...(logarithmic ? { type: "log", exponentformat: "power" } : {}) },
   });
 }

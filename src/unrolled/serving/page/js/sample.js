@@ -25,11 +25,12 @@ export function samplePanel(model) {
   let control = null;
   let begun = ""; // the text before the first span
   let drawn = []; // {text, shown, probability, alternatives}
+  let pinned = false; // whether the symbol that is looked at was chosen, not only pointed at
 
   async function draw(from, kept) {
     control?.abort();
     const own = (control = new AbortController());
-    [begun, drawn] = [from, kept];
+    [begun, drawn, pinned] = [from, kept, false];
     render();
     problem.hidden = true;
     stop.disabled = false;
@@ -64,18 +65,20 @@ export function samplePanel(model) {
     const shown = symbol.text === "" ? symbol.shown : symbol.text === "\n" ? "↵\n" : symbol.text;
     return h("span", {
       role: "button", tabindex: place ? "-1" : "0", "aria-label": `${symbol.shown}, ${percent(symbol.probability)}`,
-      title: `${symbol.shown}: ${percent(symbol.probability)}`, onmouseenter: () => look(place), onfocus: () => look(place),
+      title: `${symbol.shown}: ${percent(symbol.probability)}`, onmouseenter: () => pinned || look(place), onfocus: () => look(place),
       onclick: () => look(place, true), onkeydown: (event) => move(event, place),
     }, shown);
   }
 
   function move(event, place) {
     const ways = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: drawn.length - 1 };
+    if (event.key === "Escape") pinned = false;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       look(place, true);
     } else if (event.key in ways) {
       event.preventDefault();
+      pinned = false;
       symbols()[ways[event.key]]?.focus();
     }
   }
@@ -84,12 +87,13 @@ export function samplePanel(model) {
 
   function look(place, enter = false) {
     text.querySelector(".chosen")?.classList.remove("chosen");
+    pinned = enter;
     symbols()[place].classList.add("chosen");
     const buttons = drawn[place].alternatives.map((one) => h("button", {
       type: "button", "aria-label": `go on with ${one.shown}, ${percent(one.probability)}`,
       onclick: () => draw(begun, [...drawn.slice(0, place), { ...one, text: one.symbol, alternatives: drawn[place].alternatives }]),
     }, `${one.shown} `, h("small", {}, percent(one.probability))));
-    others.replaceChildren(h("p", { class: "hint" }, `Instead of ${drawn[place].shown} there might have come (click to go on with it):`),
+    others.replaceChildren(h("p", { class: "hint" }, `In the place of ${drawn[place].shown} (${percent(drawn[place].probability)}) there might have come; choose one to go on with it:`),
       h("div", { class: "choices" }, ...buttons));
     if (enter) buttons[0]?.focus();
   }
