@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import torch
 
 from unrolled.cells import Cell
+from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import read_json
+from unrolled.inspecting.embeddings import Embeddings, embeddings_of
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
@@ -110,6 +112,26 @@ class Run:
         with observing(recurrent) as found, torch.no_grad():
             read()
         return observation(symbols, recurrent, found)
+
+    def embeddings(self, *, target: bool = False) -> Embeddings:
+        """The vectors of the symbols that the model reads; of a translator those of its sources, or of its targets.
+
+            run.embeddings().neighbours("cat")
+
+        Raises:
+            UserError: the model reads frames, or has no targets.
+        """
+        symbols, layer, recurrent = self._embedding(target)
+        if not isinstance(symbols, Vocabulary):
+            raise UserError(f"{self.folder}: the model reads frames, which have no embedding")
+        return embeddings_of(symbols, layer, recurrent)
+
+    def _embedding(self, target: bool) -> tuple[Any, Any, Recurrent | None]:
+        """What `embeddings` asks of a task: the symbols, the layer that embeds them, and the stack above it."""
+        if target:
+            raise UserError(f"{self.folder} is a run of the task {self.recipe.task}: only translators read targets")
+        holder = getattr(self.model, "encoder", self.model)
+        return getattr(self.symbols, "inputs", self.symbols), holder.input, holder.recurrent
 
     def _reading(self, x: Any) -> tuple[Sequence[str], Recurrent | None, Callable[[], object]]:
         """What `observe` asks of a task: the symbols as people see them, the stack, and how to make it read them."""

@@ -1,4 +1,4 @@
-"""`inspect --gates` and `--next`: what a run did, step by step. `--beam` is tested with the translators."""
+"""`inspect`: one command of many looks. What is computed is tested in tests/inspecting."""
 
 import json
 import math
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import unrolled as package
+from unrolled.cli.looks import registry
 
 
 def test_gates(unrolled, place: Path) -> None:
@@ -69,10 +70,62 @@ def test_next(unrolled) -> None:
     assert len(told[0]["best"]) == 3
 
 
+LOOKS = {
+    "gates of a generator": (["runs/surnames", "rossa", "--gates", "--class", "Italian"], "layer 0"),
+    "saliency": (["runs/reviews", "a fine film", "--saliency"], "symbol  occlusion  gradient × input"),
+    "attention": (["runs/dates", "11. may 1999", "--attention"], "written  looked at"),
+    "tree": (["runs/dates", "11. may 1999", "--tree", "--width", "2"], "the answer at step"),
+    "embeddings": (["runs/demo", "--embeddings", "--top", "2"], "nearest by cosine"),
+    "one embedding": (["runs/dates", "1 5", "--embeddings", "--target"], "11 symbols, vectors of 8 numbers"),
+    "cell search": (["runs/demo", "--cell-search", "--most", "600"], "tracked best by"),
+    "curves": (["runs/demo", "--curves", "--with", "runs/demo"], "bits per character"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks(unrolled, place: Path, name: str) -> None:
+    words, line = LOOKS[name]
+    picture = place / "picture.svg"
+    answer = unrolled("inspect", *words, "--picture", "picture.svg")
+    assert answer.code == 0, answer.err
+    assert line in answer.out
+    assert answer.out.endswith("picture  picture.svg\n")
+    assert "<svg" in picture.read_text()
+    assert json.loads(unrolled("inspect", *words, "--json").out)
+
+
+def test_cell_search_of_a_file_tells_what_python_does(unrolled) -> None:
+    out = unrolled("inspect", "runs/demo", "text.txt", "--cell-search", "--most", "900").out
+    found = package.load("runs/demo").cell_search("text.txt", most=900)
+    assert "text.txt: 900 symbols, 32 units" in out
+    assert "".join(found.symbols).replace("␣", " ").startswith("The cat sat on the mat.")
+    best = found.found[0][0]
+    assert f"{best.feature}: {best.unit}" in out
+    seen = package.load("runs/demo").observe("The cat sat on the mat. The dog")
+    np.testing.assert_allclose(
+        best.values[:31], seen.layer(0).values[best.unit.state][1:, best.unit.unit], atol=1e-6
+    )  # fmt: skip
+
+
+def test_options_of_one_name_are_one_option() -> None:
+    annotations: dict[str, object] = {}
+    for look in registry.LOOKS:
+        for name, option in look.options.items():
+            assert annotations.setdefault(name, option.annotation) is option.annotation, f"{look.flag}: {name}"
+
+
+def test_a_generator_reads_under_a_class(unrolled) -> None:
+    run = package.load("runs/surnames")
+    seen = run.observe("ross", label="Italian")
+    assert seen.symbols == ("Italian", *"ross")
+    other = run.observe("ross", label="French")
+    assert not np.array_equal(seen.layer(0).values["c"][0], other.layer(0).values["c"][0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs/demo", "a"], "say what to look at: --gates, --next, or --beam"),
+        (["runs/demo", "a"], "say what to look at: one of --gates, --next, --saliency"),
         (["runs/demo", "a", "--gates", "--next"], "say what to look at"),
         (["runs/demo", "--gates"], "give the text to look at"),
         (["runs/demo", "", "--next"], "give the text to look at"),
@@ -80,8 +133,29 @@ def test_next(unrolled) -> None:
         (["runs/demo", "a", "--gates", "--picture", "a.gif"], "a.gif: a picture is written as .png or .svg"),
         (["runs/demo", "a", "--gates", "--picture", "a.png", "--show", "relevance"], "nothing is called 'relevance'"),
         (["runs/demo", "--beam"], "--beam is for translators"),
+        (["runs/demo", "a", "--gates", "--width", "3"], "--width is for --tree and --beam, not for --gates"),
+        (["runs/demo", "a", "--next", "--backwards"], "--backwards is for --gates, not for --next"),
         (["runs/reviews", "a", "--next"], "--next is for language models"),
-        (["runs/surnames", "a", "--gates"], "`inspect` is not for it"),
+        (["runs/surnames", "ro", "--gates"], "say which; Finnish, French, Italian"),
+        (["runs/surnames", "ro", "--gates", "--class", "Greek"], "has no class 'Greek'"),
+        (["runs/surnames", "ro", "--next"], "--next is for language models"),
+        (["runs/demo", "a", "--gates", "--class", "b"], "--class is for generators"),
+        (["runs/demo", "a", "--next", "--class", "b"], "--class is for --gates and --saliency, not for --next"),
+        (["runs/reviews", "a film", "--saliency", "--class", "best"], "has no class 'best'"),
+        (["runs/reviews", " ", "--saliency"], "the text is empty"),
+        (["runs/reviews", "a film", "--attention"], 'pools by "last"'),
+        (["runs/reviews", "a film", "--attention", "--answer", "b"], "--answer is for translators"),
+        (["runs/dates", " ", "--tree"], "the text is empty"),
+        (["runs/dates", " ", "--attention"], "the text is empty"),
+        (["runs/demo", "a", "--labels"], "--labels is for taggers"),
+        (["runs/demo", "nosuchsymbol", "--embeddings"], "no symbol 'nosuchsymbol'"),
+        (["runs/demo", " \t", "--embeddings"], "name symbols"),
+        (["runs/demo", "--embeddings", "--target"], "only translators read targets"),
+        (["runs/demo", "a", "--curves"], "--curves reads no text: leave 'a' out"),
+        (["runs/demo", "--curves", "--with", "runs/dates"], "different tasks, language-model and translate"),
+        (["runs/demo", "--curves", "--with", "runs/none"], "runs/none is no run folder"),
+        (["runs/demo", "none.txt", "--cell-search"], "none.txt"),
+        (["runs/none", "--tree", "a", "--picture", "a.jpg"], "a.jpg: a picture is written as .png or .svg"),
     ],
 )
 def test_mistakes(unrolled, arguments: list[str], message: str) -> None:

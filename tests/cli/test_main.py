@@ -33,7 +33,7 @@ def heavy_after(statement: str) -> list[str]:
     return [name for name in HEAVY if name in loaded]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["sample", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["inspect", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert heavy_after(f"sys.argv[1:] = {words}; from unrolled.cli.main import main; main()") == []
 

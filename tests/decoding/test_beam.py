@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unrolled.decoding.beam import Beam, Hypothesis, beam_search, repeats, score_of
+from unrolled.decoding.beam import Beam, BeamStep, Hypothesis, beam_search, repeats, score_of
 from unrolled.decoding.sampling import Sampler, sample
 from unrolled.errors import UserError
 
@@ -205,6 +205,29 @@ def test_lengths_are_each_sentences_own() -> None:
     )
     assert max(len(one.symbols) + one.ended for one in found[0]) == 2
     assert max(len(one.symbols) + one.ended for one in found[1]) > 2
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_a_watched_search_is_the_search(early_stop: bool) -> None:
+    step, state = stepping(model(1), model(2), model(3))
+    beam = Beam(3, best=3, early_stop=early_stop)
+    seen: list[BeamStep] = []
+    found = [
+        beam_search(
+            step, state, torch.tensor([2, 2, 2]), select=select, settings=beam, lengths=torch.tensor([2, 4, 5]),
+            end=END, watch=watch,
+        )
+        for watch in (None, seen.append)
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    going = 3
+    for one in seen:
+        assert int(one.parents.max()) < going
+        assert not (one.going & (one.ended | one.cut)).any()
+        going = int(one.going.sum())
+    assert going == 0
+    ended = [float(one) for step in seen for one in step.scores[step.ended]]
+    assert {answer.score for answers in found[0] for answer in answers if answer.ended} <= set(ended)
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,19 @@ def test_what_is_forbidden_is_named() -> None:
         crf.n_best(scores, n=0)
     with pytest.raises(ValueError, match="mask of shape"):
         LinearChainCRF(3, first=torch.ones(2).bool())
+
+
+@pytest.mark.parametrize("cuts", [[6], [1, 5], [2, 3, 1]])
+@pytest.mark.parametrize("masked", [False, True])
+def test_filtered_are_the_marginals_of_a_sequence_that_might_end_anyhow(cuts: list[int], masked: bool) -> None:
+    crf = a_crf(3, 1, masked)
+    with torch.no_grad():
+        crf.end.zero_()
+    crf.not_last.zero_()
+    scores = torch.randn(6, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    found, before = [], None
+    for piece in scores.split(cuts):
+        shares, before = crf.filtered(piece, before)
+        found.append(shares)
+    for step, shares in enumerate(torch.cat(found), start=1):
+        torch.testing.assert_close(shares, crf.marginals(scores[:step])[-1], rtol=1e-9, atol=1e-9)

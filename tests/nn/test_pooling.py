@@ -145,3 +145,20 @@ def test_what_does_not_fit_is_told() -> None:
         made("mean")(torch.zeros(5, 6))
     with pytest.raises(ValueError, match="lengths go from 0 to 9, and must lie between 0 and 5"):
         made("mean")(outputs_of(5, 2), torch.tensor([0, 9]))
+
+
+@pytest.mark.parametrize("kind", POOLING_KINDS)
+@pytest.mark.parametrize("cuts", [[7], [1, 6], [3, 1, 3], [1] * 7])
+def test_running_is_the_whole_after_every_timestep(kind: str, cuts: list[int]) -> None:
+    pooling, outputs = made(kind, False), outputs_of(7, 2)
+    found, before = [], None
+    for piece in outputs.split(cuts):
+        vectors, before = pooling.running(piece, before)
+        found.append(vectors)
+    for step, vectors in enumerate(torch.cat(found), start=1):
+        torch.testing.assert_close(vectors, pooling(outputs[:step]), rtol=1e-5, atol=1e-6)
+
+
+def test_the_last_output_of_two_directions_is_not_known_on_the_way() -> None:
+    with pytest.raises(ValueError, match="whole sequence"):
+        made("last", True).running(outputs_of(3, 2))

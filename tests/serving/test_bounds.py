@@ -197,13 +197,14 @@ def test_the_api_describes_itself_without_the_network(served):
     assert len(served.client.get("/static/docs/swagger-ui-bundle.js").content) > 100_000
 
 
-def test_what_was_done_can_be_read(served):
-    served.told("writer/next", prefixes=["a"])
-    text = served.client.get("/metrics").text
+def test_what_was_done_can_be_read(start):
+    server = start()
+    server.told("writer/next", prefixes=["a"])
+    text = server.client.get("/metrics").text
     assert 'unrolled_requests_total{method="POST",route="/v1/models/{name}/next",status="200"}' in text
     assert 'unrolled_symbols_total{model="writer"}' in text
     assert "unrolled_turn_rows_bucket" in text
-    assert served.client.get("/readyz").json() == {"status": "ready"}
+    assert server.client.get("/readyz").json() == {"status": "ready"}
 
 
 def test_a_long_request_does_not_hold_up_short_ones(served):

@@ -31,7 +31,8 @@ def evaluate(
         Path | None, typer.Argument(parser=path_of, help="A file of what it learned from; otherwise its test part.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(parser=path_of, metavar="PNG", help="Classes: draw the confusion matrix there.")
+        Path | None,
+        typer.Option(parser=path_of, metavar="FILE", help="Classes: draw the confusion matrix, .png or .svg."),
     ] = None,
     beam: BeamOption = None,
     alpha: AlphaOption = None,

@@ -78,6 +78,27 @@ class Hypothesis:
     score: float
 
 
+@dataclass(frozen=True)
+class BeamStep:
+    """What one step of a search chose: N hypotheses, by sentence, and within each by falling score.
+
+    Attributes:
+        sentences, symbols, log_probabilities, scores: (N,) of each.
+        parents: (N,) which of the hypotheses that went on before (`going`) each continues; first, the sentences.
+        ended: (N,) whether <eos> came. cut: (N,) whether the longest length ended it.
+        going: (N,) whether the search goes on with it: neither, and the sentence's best answers may still change.
+    """
+
+    sentences: Tensor
+    symbols: Tensor
+    log_probabilities: Tensor
+    scores: Tensor
+    parents: Tensor
+    ended: Tensor
+    cut: Tensor
+    going: Tensor
+
+
 def score_of(log_probability: float, length: int, settings: Beam, coverage: float = 0.0) -> float:
     """What `Beam` ranks a hypothesis of `length` symbols by.
 
@@ -89,7 +110,7 @@ def score_of(log_probability: float, length: int, settings: Beam, coverage: floa
 
 def beam_search(
     step: Step[State], state: State, first: Tensor, *, select: Select[State], settings: Beam, lengths: Tensor,
-    end: int = EOS, coverage: Coverage[State] | None = None,
+    end: int = EOS, coverage: Coverage[State] | None = None, watch: Callable[[BeamStep], None] | None = None,
 ) -> list[list[Hypothesis]]:  # fmt: skip
     """The best answers to each of B sentences, best first.
 
@@ -97,6 +118,7 @@ def beam_search(
         hypotheses of all sentences as rows.
     state: of the B sentences, before `first` (B,) is read.
     lengths: (B,) how many symbols a sentence's answer may have at most, <eos> counted.
+    watch: called with every step that was taken; it changes nothing.
 
     Answers that end come before those that the longest length cut off.
 
@@ -110,7 +132,7 @@ def beam_search(
     """
     if len(lengths) != len(first) or (len(lengths) and int(lengths.min()) < 1):
         raise UserError(f"lengths {lengths.tolist()}: must be one for each of {len(first)} sentences, 1 or more")
-    return _Search(step, select, settings, lengths, end, coverage).run(state, first)
+    return _Search(step, select, settings, lengths, end, coverage, watch).run(state, first)
 
 
 class _Search(Generic[State]):
@@ -118,10 +140,10 @@ class _Search(Generic[State]):
 
     def __init__(
         self, step: Step[State], select: Select[State], settings: Beam, lengths: Tensor, end: int,
-        coverage: Coverage[State] | None,
+        coverage: Coverage[State] | None, watch: Callable[[BeamStep], None] | None,
     ) -> None:  # fmt: skip
         self.step, self.select, self.settings, self.end, self.coverage = step, select, settings, end, coverage
-        self.lengths = lengths
+        self.lengths, self.watch = lengths, watch
         self.closed: list[list[Hypothesis]] = [[] for _ in lengths]
 
     @torch.no_grad()
@@ -136,8 +158,11 @@ class _Search(Generic[State]):
             parents, symbols, logs, score = self._best(sentences, logs, history, found, covered)
             history = torch.cat([history[parents], symbols.unsqueeze(1)], 1)
             sentences = sentences[parents]
-            open_ = self._close(sentences, history, logs, score)
+            ended, cut = self._close(sentences, history, logs, score)
+            open_ = ~(ended | cut)
             open_ &= self._hopeful(sentences, logs, open_)
+            if self.watch is not None:
+                self.watch(BeamStep(sentences, symbols, logs, score, parents, ended, cut, open_))
             keep = open_.nonzero().squeeze(1)
             state = self.select(state, parents[keep])
             sentences, symbols, logs, history = sentences[keep], symbols[keep], logs[keep], history[keep]
@@ -166,8 +191,8 @@ class _Search(Generic[State]):
         chosen = order[(place < self.settings.width) & (totals[order] > -math.inf)]
         return parents[chosen], symbols.flatten()[chosen], totals[chosen], score[chosen]
 
-    def _close(self, sentences: Tensor, history: Tensor, logs: Tensor, score: Tensor) -> Tensor:
-        """Note the hypotheses that are at their end; returns which are still open."""
+    def _close(self, sentences: Tensor, history: Tensor, logs: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Note the hypotheses that are at their end; returns which ended, and which the longest length cut off."""
         ended = history[:, -1] == self.end
         cut = ~ended & (self.lengths[sentences] <= history.shape[1])
         for row in (ended | cut).nonzero().squeeze(1).tolist():
@@ -175,7 +200,7 @@ class _Search(Generic[State]):
             closed = bool(ended[row])
             answer = Hypothesis(tuple(symbols[:-1] if closed else symbols), closed, float(logs[row]), float(score[row]))
             self.closed[int(sentences[row])].append(answer)
-        return ~(ended | cut)
+        return ended, cut
 
     def _hopeful(self, sentences: Tensor, logs: Tensor, open_: Tensor) -> Tensor:
         """Which rows are of sentences whose best answers may still change."""

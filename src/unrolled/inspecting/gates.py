@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.inspecting.observation import Numbers, ObservedLayer
+from unrolled.inspecting.order import UnitOrder
 
-Order = Literal["memory", "similar", "none"]
 SHUT, OPEN = 0.1, 0.9
 """A gate below the one is near 0, above the other near 1."""
 
@@ -44,17 +44,17 @@ def longest(layer: ObservedLayer, count: int = 5) -> dict[str, list[tuple[int, f
     return found
 
 
-def unit_order(layer: ObservedLayer, order: Order = "memory") -> NDArray[np.int64]:
+def unit_order(layer: ObservedLayer, order: UnitOrder | str = UnitOrder.memory) -> NDArray[np.int64]:
     """The units in an order that shows something.
 
     memory: the longest half-life first (of a cell that keeps nothing: similar). similar: units that do alike stand side
     by side, by their angle in the plane of the first two principal components of the first state. none: as they are.
     """
     states = layer.values[layer.states[0]]
-    if order == "memory" and layer.half_lives:
+    if order == UnitOrder.memory and layer.half_lives:
         lives = layer.half_lives[max(layer.half_lives, key=lambda name: float(np.median(layer.half_lives[name])))]
         return np.argsort(-lives, kind="stable")
-    if order == "none" or len(states) < 2:
+    if order == UnitOrder.none or len(states) < 2:
         return np.arange(states.shape[1])
     return np.argsort(_angles(states), kind="stable")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_bytes
 from unrolled.inspecting.fonts import fonts_for, written
 from unrolled.inspecting.observation import ObservedLayer
+from unrolled.pictures import new_figure, save_figure
 
 WIDEST, NARROWEST = 22.0, 4.5
 """Inches."""
 READABLE = 130
 """So many symbols can be written side by side; of more the axis has the numbers."""
+LONGEST = 24
+"""Characters of a symbol on an axis; of longer ones the beginning."""
 
 
 def draw_gates(
@@ -31,35 +32,60 @@ def draw_gates(
     Raises:
         UserError: there is nothing of such a name, the ending is another, or the picture cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("png", "svg"):
-        raise UserError(f"{path}: a picture is written as .png or .svg")
     shown = list(names) or [*layer.gates, *(name for name in layer.values if name not in layer.gates)]
     for name in shown:
         if name not in layer.values:
             raise UserError(f"nothing is called {name!r} in {layer.name}; there are {', '.join(layer.values)}")
-    width = float(np.clip(1.8 + 0.17 * len(symbols), NARROWEST, WIDEST))
+    width = width_for(symbols)
     height = float(np.clip(0.014 * len(units), 0.9, 2.2))
-    figure = Figure(figsize=(width, 0.9 + (height + 0.25) * len(shown)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, 0.9 + (height + 0.25) * len(shown))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, shown, strict=True):
         _panel(figure, axes, name, layer, units)
+    write_symbols(panels[-1], symbols)
+    save_figure(figure, path)
+
+
+def width_for(symbols: Sequence[str]) -> float:
+    """Inches that so many timesteps take side by side."""
+    return float(np.clip(1.8 + 0.17 * len(symbols), NARROWEST, WIDEST))
+
+
+def shortened(symbol: str, longest: int = LONGEST) -> str:
+    """A symbol, or of a long one the beginning.
+
+    >>> shortened("internationalisation", 10)
+    'internati…'
+    """
+    return symbol if len(symbol) <= longest else symbol[: longest - 1] + "…"
+
+
+def longest_of(symbols: Sequence[str]) -> int:
+    """Characters of the longest symbol on an axis; few where the timesteps are numbered."""
+    return min(max(map(len, symbols)), LONGEST) if len(symbols) <= READABLE else 4
+
+
+def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
+    """Write a symbol under each timestep, or where they are too many to be read, number the timesteps."""
     if len(symbols) <= READABLE:
         families, missing = fonts_for(symbols)
-        labels = [written(symbol, missing) for symbol in symbols]
-        panels[-1].set_xticks(range(len(symbols)), labels, fontsize=8, family=families)
-        for label in panels[-1].get_xticklabels():
+        labels = [written(shortened(symbol), missing) for symbol in symbols]
+        axes.set_xticks(range(len(symbols)), labels, fontsize=8, family=families)
+        for label in axes.get_xticklabels():
             label.set_rotation(90 if len(label.get_text()) > 1 else 0)
     else:
-        panels[-1].set_xlabel("timestep", fontsize=8)
-    panels[-1].tick_params(axis="x", length=2)
-    picture = BytesIO()
-    figure.savefig(picture, format=kind)
-    atomic_write_bytes(path, picture.getvalue())
+        axes.set_xlabel("timestep", fontsize=8)
+    axes.tick_params(axis="x", length=2, labelsize=8)
+
+
+def write_rows(axes: Any, names: Sequence[str]) -> None:
+    """Write a name beside each row, or where they are too many to be read, number the rows."""
+    if len(names) <= READABLE:
+        families, missing = fonts_for(names)
+        axes.set_yticks(
+            range(len(names)), [written(shortened(name), missing) for name in names], fontsize=8, family=families
+        )
+    axes.tick_params(axis="y", length=2, labelsize=8)
 
 
 def _panel(figure: Any, axes: Any, name: str, layer: ObservedLayer, units: NDArray[np.int64]) -> None:

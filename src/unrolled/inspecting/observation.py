@@ -10,6 +10,7 @@ has what its equations say.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.inspecting.cell_search import UnitName
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.seen import Seen
 from unrolled.recurrence.eager import NEEDS_TENSORS, POINTWISE
 from unrolled.recurrence.program import Program, outline
 
 Numbers = NDArray[np.float64]
+_WATCHING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -111,23 +114,30 @@ def _layer_name(layer: int, reverse: bool) -> str:
 
 @contextmanager
 def observing(recurrent: Recurrent) -> Iterator[list[Seen]]:
-    """Meanwhile every call of the stack is observed; what was seen is appended to the list, call by call."""
+    """Meanwhile every call of the stack is observed; what was seen is appended to the list, call by call.
+
+    Another thread that uses the model in the meantime is not: a server answers several requests at once. One thread
+    watches at a time.
+    """
     found: list[Seen] = []
-    plain, engine = recurrent.forward, recurrent.engine
+    watcher, plain, engine = threading.get_ident(), recurrent.forward, recurrent.engine
 
     def forward(*arguments: Any, **keywords: Any) -> Any:
+        if threading.get_ident() != watcher:
+            return plain(*arguments, **keywords)
         output, state, seen = plain(*arguments, observe=True, **keywords)
         found.append(seen)
         return output, state
 
-    recurrent.forward = forward  # type: ignore[method-assign]
-    if engine == "vendor":
-        recurrent.engine = "auto"  # torch.nn's kernels show nothing
-    try:
-        yield found
-    finally:
-        del recurrent.forward
-        recurrent.engine = engine
+    with _WATCHING:
+        recurrent.forward = forward  # type: ignore[method-assign]
+        if engine == "vendor":
+            recurrent.engine = "auto"  # torch.nn's kernels show nothing
+        try:
+            yield found
+        finally:
+            del recurrent.forward
+            recurrent.engine = engine
 
 
 def observation(symbols: Sequence[str], recurrent: Recurrent, found: Sequence[Seen]) -> Observation:
@@ -139,6 +149,17 @@ def observation(symbols: Sequence[str], recurrent: Recurrent, found: Sequence[Se
             values = {name: torch.cat([part[name] for part in parts])[:steps, 0] for name in parts[0]}
             layers.append(_observed(recurrent, layer, reverse, values))
     return Observation(tuple(symbols), recurrent.cell.name, tuple(layers))
+
+
+def unit_states(recurrent: Recurrent, seen: Seen) -> tuple[list[UnitName], NDArray[np.float32]]:
+    """Every hidden unit of a one-way stack over one sequence: their names, and their values (T, U)."""
+    names, values = [], []
+    for layer in range(seen.num_layers):
+        for state in outline(recurrent.cell).states:
+            own = seen.layer(layer)[state][:, 0].float().cpu().numpy()
+            names += [UnitName(layer, state, unit) for unit in range(own.shape[1])]
+            values.append(own)
+    return names, np.concatenate(values, axis=1)
 
 
 def _observed(recurrent: Recurrent, layer: int, reverse: bool, values: Mapping[str, Tensor]) -> ObservedLayer:

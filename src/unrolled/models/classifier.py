@@ -67,7 +67,11 @@ class Classifier(nn.Module):
 
     def scores(self, inputs: Tensor, lengths: Tensor, spellings: Tensor | None = None) -> Tensor:
         """(B, classes): softmax makes probabilities of them; or (B, 1) numbers."""
-        outputs, _ = self.encoder(inputs, lengths, spellings)
+        return self.scores_of(self.encoder.vectors(inputs, spellings), lengths)
+
+    def scores_of(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """The same from the vectors that the recurrence reads; see `Encoder.vectors`."""
+        outputs, _ = self.encoder.read(vectors, lengths)
         found: Tensor = self.output(self.head(self.pooling(outputs, lengths)))
         return found
 

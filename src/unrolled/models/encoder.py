@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,9 @@ from unrolled.nn import (
     WordCharacterInput,
 )
 from unrolled.nn.recurrent import RecurrentOptions, State
+
+if TYPE_CHECKING:
+    from unrolled.data.examples import ExampleBatch
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,25 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor, spellings: Tensor | None = None) -> tuple[Tensor, State | None]:
         """The features of every timestep, and the recurrence's final state; past a sequence's end they mean nothing."""
-        vectors, final = self.vectors(inputs, spellings), None
+        return self.read(self.vectors(inputs, spellings), lengths)
+
+    def vectors(self, inputs: Tensor, spellings: Tensor | None = None) -> Tensor:
+        """What the recurrence reads: (T, B, I) vectors, or (T, B) ids that stand for one-hot ones (-1: zero)."""
+        found: Tensor
+        found = self.input(inputs, spellings) if isinstance(self.input, WordCharacterInput) else self.input(inputs)
+        return found
+
+    def read(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, State | None]:
+        """The features and the final state from those."""
+        final: State | None = None
         if self.recurrent is not None:
             vectors, final = self.recurrent(vectors, lengths=lengths)
         return functional.dropout(vectors, self.dropout, self.training), final
 
-    def vectors(self, inputs: Tensor, spellings: Tensor | None = None) -> Tensor:
-        """(T, B) ids or (T, B, D) frames to what the recurrence reads."""
-        if isinstance(self.input, WordCharacterInput):
-            spelt: Tensor = self.input(inputs, spellings)
-            return spelt
-        found: Tensor = self.input(inputs)
-        return found
+
+def reading(encoder: Encoder, batch: ExampleBatch) -> tuple[Recurrent | None, Callable[[], object]]:
+    """The encoder's stack, and how to make it read a batch: what is observed of classifiers and taggers."""
+    return encoder.recurrent, lambda: encoder(batch.inputs, batch.lengths, batch.spellings)
 
 
 def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordCharacterInput | FrameInput:
@@ -99,7 +111,15 @@ def input_of(settings: ModelSettings, kind: InputKind) -> SymbolInput | WordChar
 
 
 def recurrent_of(settings: ModelSettings, width: int, cell: Cell, *, bidirectional: bool = False) -> Recurrent:
-    """The recurrent stack of some settings."""
+    """The recurrent stack of some settings.
+
+    Raises:
+        UserError: chunk or lookahead is set where it means nothing.
+    """
+    if settings.chunk and not bidirectional:
+        raise UserError("model.chunk is for layers that read from both ends: set model.bidirectional, or chunk = 0")
+    if settings.lookahead and not settings.chunk:
+        raise UserError("model.lookahead: say with model.chunk how many timesteps are answered together")
     options: RecurrentOptions = {
         "engine": settings.engine, "initial_state": settings.initial_state, "input_dropout": settings.input_dropout,
         "recurrent_dropout": settings.recurrent_dropout, "weight_drop": settings.weight_drop,

@@ -117,6 +117,10 @@ class Service:
 
     async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> dict[str, Any]:
         """Every gate and state of a sequence."""
+        if body.label is not None and loaded.task != "generate":
+            raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
+        if body.label is not None:
+            check_encodable(body.label)
         x = sequence_of(loaded, body.input, self._limits)
         run: Any = loaded.run
 
@@ -246,7 +250,7 @@ def sequence_of(loaded: Loaded, x: Any, limits: Limits) -> Any:
             f"the frames of a sequence have {', '.join(map(str, sorted(widths)))} numbers: they must all have as many"
         )
     frames = np.array(x, dtype=np.float64)
-    if not np.isfinite(frames.astype(np.float32)).all():
+    if np.abs(frames).max() > np.finfo(np.float32).max:
         raise wrong("a frame holds a number that is too large")
     return frames.astype(np.float32)
 

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrolled.files import atomic_write_bytes
+from unrolled.pictures import save_figure
 from unrolled.training.log import read_log
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ def draw_curves(log: Path | Iterable[Mapping[str, Any]], path: Path, *, unit: st
         figure.align_ylabels(axes)
         if title:
             axes[0].set_title(title, loc="left", fontweight="bold", fontsize=11)
-        picture = BytesIO()
-        figure.savefig(picture, format="png")
-    atomic_write_bytes(path, picture.getvalue())
+        save_figure(figure, path)
 
 
 def _curve(entries: Iterable[Mapping[str, Any]], kind: str, key: str) -> Curve:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unrolled.files import atomic_write_bytes
+from unrolled.pictures import new_figure, save_figure
 
 NUMBERED = 30
 """Up to so many classes the cells show their counts."""
@@ -19,16 +18,12 @@ def draw_confusions(table: Sequence[Sequence[int]], names: Sequence[str], path: 
     """Draw how often each true class (row) was taken for each class (column), shaded by the share of the row.
 
     Raises:
-        UserError: the picture cannot be written.
+        UserError: the ending is none of .png and .svg, or the picture cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     counts = np.array(table)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = min(16.0, 3.2 + 0.42 * len(names))
-    figure = Figure(figsize=(size + 0.8, size), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
@@ -42,9 +37,7 @@ def draw_confusions(table: Sequence[Sequence[int]], names: Sequence[str], path: 
     if len(names) <= NUMBERED:
         _number(axes, counts, shares)
     figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
-    picture = BytesIO()
-    figure.savefig(picture, format="png")
-    atomic_write_bytes(path, picture.getvalue())
+    save_figure(figure, path)
 
 
 def _number(axes: Any, counts: Any, shares: Any) -> None:

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unrolled.data.examples import Inputs, Part, part_of, read_file
+from unrolled.data.examples import ExampleBatch, Inputs, Part, part_of, read_file
 from unrolled.data.labelled import Example
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.attention import AttentionMap
+from unrolled.inspecting.saliency import Saliency, saliency
 from unrolled.models.classifier import Classifier
+from unrolled.models.encoder import reading
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
 from unrolled.tasks.classify.figures import ClassFigures
@@ -112,16 +115,58 @@ class ClassifyRun(Run):
 
     def _reading(self, x: Sequence_) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`."""
-        part = self._part([Example(x, None, 1)], "the sequence given")
-        here = part.batch(np.array([0])).to(self.device)
+        shown, here = self._one(x)
+        return shown, *reading(self.model.encoder, here)
+
+    def _one(self, x: Sequence_) -> tuple[list[str], ExampleBatch]:
+        """The symbols of one sequence as people see them (of frames their numbers), and it as a batch of one."""
+        here = self._part([Example(x, None, 1)], "the sequence given").batch(np.array([0])).to(self.device)
         inputs: Inputs = self.symbols.inputs
         steps = int(here.lengths[0])
         if isinstance(inputs, Vocabulary):
-            shown = [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()]
-        else:
-            shown = [str(step) for step in range(1, steps + 1)]
-        encoder = self.model.encoder
-        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
+            return [inputs.symbol(id) for id in here.inputs[:steps, 0].tolist()], here
+        return [str(step) for step in range(1, steps + 1)], here
+
+    @torch.no_grad()
+    def attention(self, x: Sequence_) -> AttentionMap:
+        """How much each timestep counted when the sequence became one vector, where the model pools by attention: a map
+        of one row, the class that was predicted.
+
+        Raises:
+            UserError: the model pools in another way; otherwise as for `predict`.
+        """
+        pooling = self.model.pooling
+        if pooling.kind != "attention":
+            raise UserError(
+                f'{self.folder}: the model pools by "{pooling.kind}", which has no weights; train with '
+                'model.pooling = "attention"'
+            )
+        shown, here = self._one(x)
+        outputs, _ = self.model.encoder(here.inputs, here.lengths, here.spellings)
+        weights = pooling.weights(outputs, here.lengths)[: len(shown)].t().cpu()
+        return AttentionMap(shown, [self.predict(x).label], weights)
+
+    def saliency(self, x: Sequence_, *, label: str | None = None) -> Saliency:
+        """How much each timestep speaks for a class (of numbers: raises the number): by the gradient, and by leaving it
+        out.
+
+            run.saliency("a gorgeous , witty movie").occlusion
+
+        Args:
+            label: the class; None for the predicted one.
+
+        Raises:
+            UserError: there is no such class; otherwise as for `predict`.
+        """
+        labels = self.symbols.labels
+        if label is not None and label not in labels.names:
+            known = f"its classes: {', '.join(labels.names)}" if labels.names else "it predicts numbers"
+            raise UserError(f"{self.folder} has no class {label!r}; {known}")
+        shown, here = self._one(x)
+        if labels.kind == "number":
+            return saliency(self.model, shown, here, "", 0, scale=labels.deviation)
+        name = label or self.predict(x).label
+        return saliency(self.model, shown, here, name, labels.names.index(name))
 
     @torch.no_grad()
     def _scores(self, part: Part[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from unrolled.data.examples import read_file
 from unrolled.data.labelled import Example
-from unrolled.data.vocabulary import UNK, Vocabulary
+from unrolled.data.vocabulary import BOS, UNK, Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.generator import Generator
-from unrolled.nn.recurrent import State
+from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
 from unrolled.tasks.classify.run import ClassPrediction
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
@@ -34,7 +35,7 @@ class GenerateRun(Run):
     run.predict("Rossi").label
     """
 
-    verbs = ("sample", "score", "predict", "evaluate")
+    verbs = ("sample", "score", "predict", "evaluate", "inspect")
     model: Generator
     symbols: GenerateSymbols
 
@@ -61,6 +62,30 @@ class GenerateRun(Run):
         if label not in self.symbols.labels.ids:
             raise UserError(f"{self.folder} has no class {label!r}; its classes: {', '.join(self.classes)}")
         return self.symbols.labels.ids[label]
+
+    # -- seeing inside
+
+    def observe(self, x: str, *, label: str | None = None) -> Observation:
+        """Every gate and state while the model reads a text as one of a class; see `Run.observe`.
+
+        Raises:
+            UserError: the text is empty, there is no such class, or the model has classes and none is given.
+        """
+        if label is None and self.classes:
+            raise UserError(f"{self.folder} reads a text as one of a class: say which; {', '.join(self.classes)}")
+        wanted = self.label_id(label)
+        batch = self._part([Example(x, None, 1)], "the text given").batch(np.array([0])).to(self.device)
+        labels = None if wanted is None else torch.tensor([wanted], device=self.device)
+        with observing(self.model.recurrent) as found, torch.no_grad():
+            self.model.features_of(batch.inputs, labels)
+        inputs = batch.inputs[:, 0].tolist()[1:]
+        shown = [label or self.vocabulary.symbol(BOS), *map(self.vocabulary.symbol, inputs)]
+        return observation(shown, self.model.recurrent, found)
+
+    def _embedding(self, target: bool) -> tuple[Any, Any, Recurrent | None]:
+        """See `Run`."""
+        _, layer, recurrent = super()._embedding(target)
+        return self.vocabulary, layer, recurrent
 
     # -- novel sequences
 

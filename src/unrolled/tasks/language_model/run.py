@@ -16,6 +16,7 @@ from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from unrolled.decoding.scores import Candidate, Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.cell_search import CellSearch
 from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import Recurrent, State
@@ -23,6 +24,7 @@ from unrolled.run import Run
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.language_model.baseline import Bigram
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
+from unrolled.tasks.language_model.tracking import tracking_units
 
 _Spelt = tuple[Tensor | None, State | None]
 """A model's state while drawing, and how the symbol to be read next is spelt where that is not the vocabulary's way."""
@@ -103,7 +105,12 @@ class LanguageModelRun(Run):
 
     def _pieces(self, inputs: Sequence[int], text: str) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The symbols that the model reads, (T, 1), and their spellings in the text (T, 1, C), `PIECE` at once."""
-        words = ["\n", *self.vocabulary.split(text)] if self.recipe.model.characters else []  # <bos> is not spelt
+        spelt = self.recipe.model.characters > 0
+        return self.pieces(inputs, ["\n", *self.vocabulary.split(text)] if spelt else [])  # <bos> is not spelt
+
+    def pieces(self, inputs: Sequence[int], words: Sequence[str]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Symbols as the model reads them, `PIECE` at once; `words` is what each stands for, where words are spelt."""
+        words = words if self.recipe.model.characters else ()
         for start in range(0, len(inputs), PIECE):
             symbols = torch.tensor(inputs[start : start + PIECE], device=self.device).unsqueeze(1)
             spelt = [self.vocabulary.spell(word) for word in words[start : start + len(symbols)]]
@@ -205,6 +212,19 @@ class LanguageModelRun(Run):
                 _, state = self.model.features(symbols, state, spellings)
 
         return [self.vocabulary.symbol(id) for id in inputs], self.model.recurrent, read
+
+    def cell_search(self, path: str | Path | None = None, *, most: int = 20_000, top: int = 3) -> CellSearch:
+        """The hidden units that track something simple: quotes, brackets, the length of the line and the like.
+
+        Args:
+            path: a file, read as the training text was; None for the run's own validation part.
+            most: so many of its symbols at most; 0: all. top: units of each feature.
+
+        Raises:
+            UserError: as for `text`; or the text has fewer than two symbols.
+        """
+        stream = self.corpus.valid if path is None else self.text(path)
+        return tracking_units(self, stream or self.text(path), most=most, top=top)
 
     @cached_property
     def corpus(self) -> Corpus:

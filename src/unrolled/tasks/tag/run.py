@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unrolled.data.examples import Part, part_of, read_file
+from unrolled.data.examples import ExampleBatch, Part, part_of, read_file
 from unrolled.data.labelled import Example
 from unrolled.data.surfaces import split_words
 from unrolled.data.tag_schemes import spans_of
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.labels import LabelTable, transitions_of
+from unrolled.models.encoder import reading
 from unrolled.models.tagger import Tagger
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
@@ -124,14 +126,33 @@ class TagRun(Run):
 
     def _reading(self, x: str | Steps) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`."""
+        shown, here = self._one(x)
+        return shown, *reading(self.model.encoder, here)
+
+    def _one(self, x: str | Steps) -> tuple[list[str], ExampleBatch]:
+        """The tokens of one sequence (of frames their numbers), and it as a batch of one."""
         example = self._example(x, 1)
         spell = self.recipe.model.characters > 0
         part = part_of("the sequence given", [example], self.symbols.inputs, _no_labels, spell=spell)
-        here = part.batch(np.array([0])).to(self.device)
         frames = isinstance(example.x, np.ndarray)
         shown = [str(step) for step in range(1, len(example.x) + 1)] if frames else list(example.x)
-        encoder = self.model.encoder
-        return shown, encoder.recurrent, lambda: encoder(here.inputs, here.lengths, here.spellings)
+        return shown, part.batch(np.array([0])).to(self.device)
+
+    @torch.no_grad()
+    def label_table(self, x: str | Steps) -> LabelTable:
+        """The probability of every label at every timestep; with a CRF also how it scores neighbouring labels.
+
+            run.label_table("He sat").ranked(0)[:2]
+
+        Raises:
+            UserError: as for `predict`.
+        """
+        shown, here = self._one(x)
+        scores = self.model.scores(here.inputs, here.lengths, here.spellings)
+        shares = self.model.probabilities(scores, here.lengths)[:, 0].double().cpu().numpy()
+        chosen = tuple(self.model.best(scores, here.lengths)[:, 0].tolist())
+        transitions = None if self.model.crf is None else transitions_of(self.model.crf)
+        return LabelTable(tuple(shown), self.symbols.labels.names, shares, chosen, transitions)
 
     def _prediction(self, example: Example, ids: list[int], shares: list[float]) -> TagPrediction:
         labels = tuple(whole_spans(self.symbols.labels, ids))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from unrolled.data.pairs import PairBatch, PairPart
 from unrolled.data.vocabulary import BOS, UNK, Vocabulary
-from unrolled.decoding.beam import Beam, Hypothesis, beam_search
+from unrolled.decoding.beam import Beam, BeamStep, Hypothesis, beam_search
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.translator import DecoderState, Translator
@@ -30,9 +30,10 @@ def longest(lengths: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(
-    model: Translator, source: Tensor, lengths: Tensor, spellings: Tensor | None, beam: Beam
-) -> list[list[Hypothesis]]:
-    """The best answers to (S, B) sources, best first; the model is in evaluation mode.
+    model: Translator, source: Tensor, lengths: Tensor, spellings: Tensor | None, beam: Beam, *,
+    watch: Callable[[BeamStep], None] | None = None,
+) -> list[list[Hypothesis]]:  # fmt: skip
+    """The best answers to (S, B) sources, best first; the model is in evaluation mode. `watch` sees every step.
 
     Raises:
         UserError: a coverage penalty of a model that does not attend.
@@ -44,7 +45,7 @@ def answers(
     with model.packed():
         return beam_search(
             model.step, model.start(source, lengths, spellings), first, select=DecoderState.select, settings=beam,
-            lengths=longest(lengths), coverage=coverage,
+            lengths=longest(lengths), coverage=coverage, watch=watch,
         )  # fmt: skip
 
 

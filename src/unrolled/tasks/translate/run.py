@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
-from torch import Tensor
 
 from unrolled.data.examples import read_file
 from unrolled.data.labelled import Example
@@ -20,6 +19,8 @@ from unrolled.decoding.error_analysis import Analysis, Judged
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
+from unrolled.inspecting.attention import AttentionMap
+from unrolled.inspecting.beam_tree import BeamRecorder, BeamTree
 from unrolled.models.translator import Translator
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
@@ -179,24 +180,50 @@ class TranslateRun(Run):
         shown = [self.symbols.source.symbol(id) for id in part.sources[0].tolist()]
         return shown, encoder.recurrent, lambda: encoder(here.source, here.lengths, here.spellings)
 
+    def _embedding(self, target: bool) -> tuple[Any, Any, Recurrent | None]:
+        """See `Run`."""
+        if target:
+            return self.symbols.target, self.model.target, self.model.decoder
+        return self.symbols.source, self.model.encoder.input, self.model.encoder.recurrent
+
     @torch.no_grad()
-    def attention(self, source: str, text: str | None = None) -> tuple[list[str], list[str], Tensor]:
+    def attention(self, source: str, text: str | None = None, **search: Any) -> AttentionMap:
         """Where each symbol of a translation looked: source symbols, target symbols, and the weights (T, S).
 
         Args:
             text: the translation; None for the best one.
+            search: how that is searched for, as for `predict`.
 
         Raises:
-            UserError: the model has no attention.
+            UserError: the model has no attention, or the source is empty.
         """
+        if not source.strip():
+            raise UserError("there is nothing to read: the text is empty")
         if self.model.attention is None:
             raise UserError(f"{self.folder}: the model has no attention; train with model.attention")
-        wanted = self.predict(source).text if text is None else text
+        wanted = self.predict(source, **search).text if text is None else text
         part = part_for(self.recipe, self.symbols, "the text given", [Example(source, wanted, 1)])
         batch = next(batches_of(part, [0])).to(self.device)
         weights = self.model.attention_weights(batch.source, batch.lengths, batch.inputs, batch.spellings)[:, 0].cpu()
         shown = [self.symbols.source.symbol(id) for id in part.sources[0].tolist()]
-        return shown, [self.symbols.target.symbol(id) for id in part.targets[0].tolist()], weights
+        return AttentionMap(shown, [self.symbols.target.symbol(id) for id in part.targets[0].tolist()], weights)
+
+    def search_tree(self, x: str, **search: Any) -> BeamTree:
+        """The search for a text's translation as a tree: what was open at each step, what was pruned, what ended.
+
+        Args:
+            search: as for `predict`, whose answer is the tree's.
+
+        Raises:
+            UserError: the text is empty, or a setting is out of its range.
+        """
+        if not x.strip():
+            raise UserError("there is nothing to translate: the text is empty")
+        beam, recorder = self.search(**search), BeamRecorder(self.symbols.target.symbol)
+        here = next(batches_of(part_for(self.recipe, self.symbols, "the text given", [Example(x, None, 1)]), [0]))
+        here = here.to(self.device)
+        found = answers(self.model, here.source, here.lengths, here.spellings, beam, watch=recorder)
+        return recorder.tree(x, beam, found[0][0])
 
     def part(self, path: str | Path | None = None) -> PairPart:
         """A file of pairs; without one the run's own test part, or its validation part.

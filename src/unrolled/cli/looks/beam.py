@@ -1,14 +1,39 @@
-"""`unrolled inspect --beam` as people read it: who is to blame for wrong translations?"""
+"""`inspect --beam`: who is to blame for wrong translations?"""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from unrolled.cli.common import table
+import typer
+
+from unrolled.cli.common import Common, path_of, say_json, table
+from unrolled.cli.looks.look import Given, Look, MostOption, WidthOption
+from unrolled.cli.search import AlphaOption, search_of
 
 if TYPE_CHECKING:
     from unrolled.decoding.error_analysis import Analysis, Judged
 
 SHOWN = 3
 """Examples of each fault."""
+
+
+def show(
+    common: Common,
+    run: Any,
+    data: str | None,
+    *,
+    width: WidthOption = None,
+    alpha: AlphaOption = None,
+    wider: Annotated[
+        int | None, typer.Option(min=2, help="The wider beam to compare with; otherwise four times the width.")
+    ] = None,
+    most: MostOption = 0,
+) -> None:
+    """Judge every wrong answer."""
+    file = None if data is None else path_of(data)
+    found = run.blame(file, wider=wider, most=most, **search_of(run, beam=width, alpha=alpha))
+    if common.json:
+        say_json(found.as_dict())
+    else:
+        print(analysis_text(found))
 
 
 def analysis_text(found: "Analysis") -> str:
@@ -60,3 +85,9 @@ def _example(one: "Judged") -> str:
     if one.wider_answer != one.answer:
         rows.append(["wider beam", "", f"{one.wider_score:.3f}", one.wider_answer])
     return table(rows, header=["", "log P", "score", ""], right="-rr-")
+
+
+BEAM = Look(
+    "beam", "Translators: where an answer is wrong, blame the search or the model.", show,
+    tasks={"translate": "translators"}, given=Given.may,
+)  # fmt: skip

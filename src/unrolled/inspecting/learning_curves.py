@@ -1,0 +1,144 @@
+"""Learning curves of several runs beside each other, from their logs; a run may still be training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import UserError
+from unrolled.pictures import new_figure, save_figure
+from unrolled.training.log import read_log
+from unrolled.training.recipe import Recipe, load_recipe
+from unrolled.training.run_folder import RECIPE, check_run_folder
+
+BY_SYMBOL = ("language-model", "generate", "translate")
+"""Tasks whose loss is one of each symbol, so that it depends on what a symbol is."""
+COLOURS = ("#2a6f97", "#d1495b", "#6a994e", "#c98a1b", "#7b5ea7", "#3d9a9a", "#8c564b", "#5c677d")
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A run's losses.
+
+    Attributes:
+        name: the run folder as it was given. recipe: what it trains.
+        train, valid: (step, loss in nats, seconds since the beginning) as logged; of what is no number nothing.
+    """
+
+    name: str
+    recipe: Recipe
+    train: tuple[tuple[int, float, float], ...]
+    valid: tuple[tuple[int, float, float], ...]
+
+    @property
+    def best(self) -> tuple[int, float, float] | None:
+        """The validation with the lowest loss; None before the first."""
+        return min(self.valid, key=lambda point: point[1], default=None)
+
+    @property
+    def steps(self) -> int:
+        """The last step that was logged."""
+        return max((point[0] for point in (*self.train, *self.valid)), default=0)
+
+    @property
+    def minutes(self) -> float:
+        """How long it has trained."""
+        return max((point[2] for point in (*self.train, *self.valid)), default=0.0) / 60
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, for JSON."""
+        keys = ("step", "loss", "seconds")
+        return {
+            "run": self.name,
+            "task": self.recipe.task,
+            "best": None if self.best is None else dict(zip(keys, self.best, strict=True)),
+            "steps": self.steps,
+            "minutes": self.minutes,
+            "train": [dict(zip(keys, point, strict=True)) for point in self.train],
+            "valid": [dict(zip(keys, point, strict=True)) for point in self.valid],
+        }
+
+
+def learning_curves(folders: Sequence[Path]) -> list[LearningCurve]:
+    """The curves of some run folders.
+
+    Raises:
+        UserError: one is no run folder, or their losses do not compare: other tasks, or other symbols.
+    """
+    found = [_curve(folder) for folder in folders]
+    first = found[0]
+    for other in found[1:]:
+        tasks = first.recipe.task, other.recipe.task
+        if tasks[0] != tasks[1]:
+            raise UserError(f"{first.name} and {other.name} are runs of different tasks, {' and '.join(tasks)}: "
+                            "their losses do not compare")  # fmt: skip
+        levels = first.recipe.data.level, other.recipe.data.level
+        if tasks[0] in BY_SYMBOL and levels[0] != levels[1]:
+            raise UserError(f"{first.name} and {other.name} have different symbols, {' and '.join(levels)}: their "
+                            "losses do not compare")  # fmt: skip
+    return found
+
+
+def _curve(folder: Path) -> LearningCurve:
+    check_run_folder(folder)
+    recipe, entries = load_recipe(folder / RECIPE, own_cell=True), read_log(folder)
+    train, valid = (
+        tuple(
+            (entry["step"], float(entry["loss"]), float(entry.get("seconds") or 0.0))
+            for entry in entries
+            if entry.get("kind") == kind and isinstance(entry.get("loss"), int | float) and math.isfinite(entry["loss"])
+        )
+        for kind in ("train", "valid")
+    )
+    return LearningCurve(str(folder), recipe, train, valid)
+
+
+def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
+    """Draw the validation losses, the best point of each marked, and thinly the training losses; PNG or SVG.
+
+    Raises:
+        UserError: the ending is another, or the picture cannot be written.
+    """
+    figure = new_figure(8.5, 4.8)
+    axes = figure.subplots()
+    for place, curve in enumerate(curves):
+        _draw(axes, curve, COLOURS[place % len(COLOURS)], "-" if place < len(COLOURS) else "--")
+    axes.set_xlabel("step (updates of the weights)", fontsize=9)
+    unit = "nats per symbol" if curves[0].recipe.task in BY_SYMBOL else "loss"
+    axes.set_ylabel(f"{unit}; thick: validation, thin: training", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e5e9f0")
+    axes.set_axisbelow(True)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+    _fit(axes, curves)
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    save_figure(figure, path)
+
+
+def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
+    label = curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
+    if curve.train:
+        steps, losses, _ = zip(*curve.train, strict=True)
+        axes.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.45, linestyle=style)
+    steps, losses, _ = zip(*curve.valid, strict=True) if curve.valid else ((), (), ())
+    few = {"marker": "o", "markersize": 4} if len(losses) < 3 else {}
+    axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style, label=label, **few)
+    if curve.best is not None:
+        axes.plot(*curve.best[:2], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour)
+
+
+def _fit(axes: Any, curves: Sequence[LearningCurve]) -> None:
+    """Leave the first fall out where it would press everything after it into a line."""
+    losses = sorted(point[1] for curve in curves for point in (*curve.train, *curve.valid))
+    if not losses:
+        axes.text(0.5, 0.5, "nothing logged yet", transform=axes.transAxes, ha="center", color="#5c677d")
+        return
+    low, most, high = losses[0], losses[int(0.95 * (len(losses) - 1))], losses[-1]
+    if len(losses) >= 20 and high - low > 1.5 * (most - low) > 0:
+        high = low + 1.3 * (most - low)
+    margin = 0.05 * (high - low) or 0.05 * max(abs(high), 1e-3)
+    axes.set_ylim(low - margin, high + margin)
