@@ -36,10 +36,10 @@ export function comparePanel(model) {
     const times = factor < 1e6 ? factor.toPrecision(3).replace(/\.0+$/, "") : factor.toExponential(1);
     verdict.textContent = factor < 1.0005 ? "Both are equally probable." : `The ${difference > 0 ? "first" : "second"} is ${times} times as probable.`;
     table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ...["text", "log P", "perplexity", "most surprising"].map(
-      (name, place) => h("th", { class: place === 1 || place === 2 ? "number" : "", scope: "col" }, name)))),
+      (name, place) => h("th", { class: ["", "number", "number roomy", ""][place], scope: "col" }, name)))),
     h("tbody", {}, ...answers.map((answer, place) => h("tr", {}, h("td", { class: `mono text-cell${words ? " words" : ""}`, "aria-label": texts[place] }, ...answer.symbols.map(marked)),
       h("td", { class: "number" }, answer.log_probability.toFixed(2)),
-      h("td", { class: "number" }, (answer.perplexity ?? null) === null ? "∞" : answer.perplexity.toFixed(2)),
+      h("td", { class: "number roomy" }, (answer.perplexity ?? null) === null ? "∞" : answer.perplexity.toFixed(2)),
       h("td", { class: "mono" }, worst(answer.symbols)))))), legend());
   }
   return card("Compare", "Two spellings, two word orders: which one would the model rather write?",

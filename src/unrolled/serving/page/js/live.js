@@ -9,6 +9,7 @@ export class Live {
     Object.assign(this, { model, top, whole, gates, label, show, fail });
     this.wanted = "";
     this.busy = false;
+    this.retried = false; // whether this text was begun again once already
     this.restart();
     onReturn(() => this.type(this.wanted));
   }
@@ -33,9 +34,11 @@ export class Live {
     try {
       do await this.step(); while (this.wanted !== this.text || !this.opened);
       this.fail("");
+      this.retried = false;
     } catch (error) {
-      const old = this.past.length > 0 && (error.status === 410 || error.status === 422); // of another server or model
+      const old = !this.retried && this.past.length > 0 && (error.status === 410 || error.status === 422); // of another server or model
       if (error.status) this.restart();
+      this.retried = old;
       if (old) return this.work();
       this.fail(error.message);
     }
@@ -66,7 +69,7 @@ export class Live {
   // Long texts go in pieces, so that something is seen soon, and cut where symbols end.
   piece(rest) {
     if (rest.length <= 400) return rest;
-    if (!this.whole) return rest.slice(0, 400);
+    if (!this.whole) return rest.slice(0, /[\ud800-\udbff]/.test(rest[399]) ? 399 : 400); // no half of a pair
     const blank = rest.slice(0, 400).search(/\s\S*$/);
     return blank > 0 ? rest.slice(0, blank) : rest;
   }
