@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import read_json
 from unrolled.inspecting.embeddings import Embeddings, embeddings_of
+from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
@@ -132,6 +134,56 @@ class Run:
             raise UserError(f"{self.folder} is a run of the task {self.recipe.task}: only translators read targets")
         holder = getattr(self.model, "encoder", self.model)
         return getattr(self.symbols, "inputs", self.symbols), holder.input, holder.recurrent
+
+    def gradients(
+        self, text: Any = None, *, length: int = 100, fresh: str | None = None, label: str | None = None, seed: int = 0
+    ) -> GradientDecay:
+        """How far back the loss of one timestep reaches: ‖∂L⟨t⟩/∂a⟨s⟩‖ by distance t - s.
+
+            run.gradients().factor                      # what a timestep more multiplies the norm by
+            run.gradients(fresh="rnn:orthogonal")       # the same sizes with weights just drawn
+
+        Args:
+            text: what to read; None for pieces of the run's own test part, or its validation part.
+            length: so many timesteps of each sequence at most.
+            fresh: None for the weights as they are trained; "CELL" or "CELL:INITIALISER" for a model of the same recipe
+                with that cell and weights just drawn; "own" for the run's own cell.
+            label: of a generator the class that the text is read as.
+            seed: what fresh weights are drawn by.
+
+        Raises:
+            UserError: the model reads from both ends or has no recurrence, there is nothing to read, or no such cell.
+        """
+        model, name = (self.model, str(self.folder)) if fresh is None else self._fresh(fresh, seed)
+        model = copy.deepcopy(model).double().to("cpu").eval().requires_grad_(False)
+        holder = getattr(model, "encoder", model)
+        layer = holder.recurrent
+        if layer is None:
+            raise UserError(f"{self.folder}: the model has no recurrence: no gradient goes through time")
+        if layer.bidirectional:
+            raise UserError(
+                f"{self.folder} reads from both ends, so that a distance has two directions: look at a model of one"
+            )
+        layer.engine = "auto" if layer.engine == "vendor" else layer.engine
+        return gradient_decay(name, layer, self._watched(model, text, length, label))
+
+    def _fresh(self, wish: str, seed: int) -> tuple[Any, str]:
+        """A model of the run's recipe with weights just drawn, and its name."""
+        cell, _, initialiser = wish.partition(":")
+        changes: dict[str, object] = {}
+        if cell != "own":
+            changes["model.cell"] = cell
+        if initialiser:
+            changes["model.initialiser"] = initialiser
+        recipe = self.recipe.with_overrides(changes)
+        own = cell_of_run(self.folder) if cell == "own" else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.task.build(recipe, self.symbols, own), f"{wish}, fresh"
+
+    def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterable[Watched]:
+        """What `gradients` asks of a task: sequences, and the loss of each of their timesteps."""
+        raise UserError(f"{self.folder} is a run of the task {self.recipe.task}, whose gradients are not shown")
 
     def _reading(self, x: Any) -> tuple[Sequence[str], Recurrent | None, Callable[[], object]]:
         """What `observe` asks of a task: the symbols as people see them, the stack, and how to make it read them."""

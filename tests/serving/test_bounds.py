@@ -55,6 +55,7 @@ def refused(answer: httpx.Response, status: int, *words: str) -> str:
         ("tags/score", {"inputs": ["the cat"]}, ["labels"]),
         ("dates/translate", {"texts": [""]}, ["empty"]),
         ("dates/score", {"inputs": ["a"]}, ["source"]),
+        ("dates/predict", {"inputs": [[[0.0]]]}, ["frames"]),
     ],
 )
 def test_what_cannot_be_used_is_named(served, path: str, body: dict[str, Any], words: list[str]) -> None:

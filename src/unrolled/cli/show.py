@@ -87,8 +87,10 @@ def _data(run: "Run") -> list[tuple[str, str]]:
     if not text:
         from unrolled.data.builtin import NAME
         from unrolled.data.dates import DATES
+        from unrolled.data.made import made_name
 
         text = DATES if run.recipe.task == "translate" else NAME
+        text = made_name(data.made, data.made_length) if data.made else text
     others = [f"{part} {path}" for part, path in (("validation", data.valid), ("test", data.test)) if path]
     return [
         ("data", ", ".join([text, *others])),

@@ -14,6 +14,7 @@ from unrolled.data import subwords
 from unrolled.data.builtin import NAME, builtin_path
 from unrolled.data.cache import kept
 from unrolled.data.encoding import EncodedText, Scheme, documents, encode_file, encode_text, prepared
+from unrolled.data.made import made_name, made_text
 from unrolled.data.reading import Progress, TextFile
 from unrolled.data.settings import DEFAULT_BPE, DataSettings
 from unrolled.data.splitting import PART_NAMES, TRAIN, Split
@@ -62,12 +63,16 @@ def open_corpus(
     """
     _check(settings, vocabulary)
     split = Split.parse(settings.split, settings.format).given(valid=bool(settings.valid), test=bool(settings.test))
-    path = base / Path(settings.path).expanduser() if settings.path else builtin_path()
+    if settings.path:
+        path = base / Path(settings.path).expanduser()
+    else:
+        path = made_text(settings.made) if settings.made else builtin_path()
     file = TextFile(path)
     scheme = scheme_of(settings, vocabulary.tokenizer if vocabulary else "")
     if settings.level == "bpe" and not vocabulary:
         scheme = replace(scheme, tokenizer=_learned_bpe(file, settings, scheme, split))
-    name = _short_name(path) if settings.path else NAME
+    own = made_name(settings.made, settings.made_length) if settings.made else NAME
+    name = _short_name(path) if settings.path else own
     main = replace(encode_file(file, scheme, progress), name=name)
     parts = _parts(main, split)
     for index, written in enumerate((settings.valid, settings.test), start=1):

@@ -21,6 +21,7 @@ from unrolled.data.batches import Ids, MixedBatches, in_order, padded, padding_s
 from unrolled.data.dates import DATES, made_dates
 from unrolled.data.encoding import lowered
 from unrolled.data.labelled import Example, Labelled, read_labelled
+from unrolled.data.made import check_made, made_examples, made_name
 from unrolled.data.settings import DEFAULT_BPE, DataSettings
 from unrolled.data.splitting import PART_NAMES, Split
 from unrolled.data.vectors import vector_words
@@ -186,6 +187,10 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
     Raises:
         UserError: no file is named, one cannot be read, or a part would be empty.
     """
+    if settings.made:
+        check_made(settings.made, kind)
+        name = made_name(settings.made, settings.made_length)
+        return made_files(name, made_examples(settings.made, settings.made_length))
     if not settings.path and kind == "translate":
         return builtin_files(made_dates())
     if not settings.path:
@@ -213,13 +218,20 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
 
 def builtin_files(parts: Sequence[Sequence[tuple[str, str]]]) -> Files:
     """Pairs that were made here, one list a part."""
-    content = json.dumps(parts, ensure_ascii=False)
-    made = [
-        (f"{DATES} ({name} part)", tuple(Example(x, y, line) for line, (x, y) in enumerate(part, start=1)))
-        for name, part in zip(PART_NAMES, parts, strict=True)
-    ]
-    sizes = " / ".join(f"{name} {len(part):,}" for name, part in zip(PART_NAMES, parts, strict=True))
-    return Files(tuple(made), hashlib.sha256(content.encode()).hexdigest(), (f"{DATES}; examples: {sizes}",), ())
+    return made_files(
+        DATES, [tuple(Example(x, y, line) for line, (x, y) in enumerate(part, start=1)) for part in parts]
+    )  # fmt: skip
+
+
+def made_files(name: str, parts: Sequence[tuple[Example, ...]]) -> Files:
+    """Examples that were made here, a part each."""
+    digest = hashlib.sha256(name.encode())
+    for example in (example for part in parts for example in part):
+        x = example.x.tobytes() if isinstance(example.x, np.ndarray) else json.dumps(example.x).encode()
+        digest.update(x + json.dumps(example.y).encode())
+    made = tuple((f"{name} ({own} part)", part) for own, part in zip(PART_NAMES, parts, strict=True))
+    sizes = " / ".join(f"{own} {len(part):,}" for own, part in zip(PART_NAMES, parts, strict=True))
+    return Files(made, digest.hexdigest(), (f"{name}; examples: {sizes}",), ())
 
 
 def parts_of_rows(split: Split, examples: Sequence[Example], kind: str) -> NDArray[Any]:

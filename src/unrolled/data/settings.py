@@ -28,6 +28,11 @@ class DataSettings:
     """
 
     path: str = setting("", help="the text: plain, .gz or .xz, UTF-8; empty: the built-in corpus")
+    made: str = setting(
+        "", choices=("", "agreement", "adding", "copy"),
+        help="data made here in the place of path: agreement (language-model), adding (classify), copy (tag)",
+    )  # fmt: skip
+    made_length: int = setting(100, minimum=2, help="made: the timesteps of adding, the pause of copy")
     valid: str = setting("", help="a text to validate on; then all of path is for training")
     test: str = setting("", help="a text to test on")
     format: str = setting(
@@ -89,6 +94,8 @@ class DataSettings:
             found.append(f"data.unknown = {self.unknown!r} must be one word")
         if self.vectors and self.level != "word":
             found.append(f'data.vectors are of words, and data.level is "{self.level}"; use level "word"')
+        if self.made and (self.path or self.valid or self.test):
+            found.append(f'data.made = "{self.made}" is in the place of files: leave data.path, valid and test out')
         if self.unique and self.format == "text":
             found.append('data.unique drops repeated lines: it needs data.format = "lines"')
         return found

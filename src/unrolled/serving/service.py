@@ -244,6 +244,8 @@ def sequence_of(loaded: Loaded, x: Any, limits: Limits) -> Any:
         return tuple(x)
     if not x:
         raise wrong("a sequence is empty: there is nothing to read")
+    if loaded.task not in ("classify", "tag"):
+        raise wrong(f"{loaded.name} reads texts: give strings, not frames")
     widths = {len(frame) for frame in x}
     if len(widths) > 1 or widths == {0}:
         raise wrong(

@@ -13,6 +13,7 @@ from unrolled.cli.looks.cell_search import CELL_SEARCH
 from unrolled.cli.looks.curves import CURVES
 from unrolled.cli.looks.embeddings import EMBEDDINGS
 from unrolled.cli.looks.gates import GATES
+from unrolled.cli.looks.gradients import GRADIENTS
 from unrolled.cli.looks.labels import LABELS
 from unrolled.cli.looks.look import Look
 from unrolled.cli.looks.next import NEXT
@@ -20,7 +21,7 @@ from unrolled.cli.looks.saliency import SALIENCY
 from unrolled.cli.looks.tree import TREE
 from unrolled.errors import UserError
 
-LOOKS = (GATES, NEXT, SALIENCY, ATTENTION, LABELS, TREE, BEAM, EMBEDDINGS, CELL_SEARCH, CURVES)
+LOOKS = (GATES, NEXT, SALIENCY, ATTENTION, LABELS, TREE, BEAM, EMBEDDINGS, CELL_SEARCH, GRADIENTS, CURVES)
 """In the order of the help text."""
 _FLAG = "look_"
 """Before a look's name it is the parameter of its flag: no option is called so."""

@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unrolled.data.examples import ExampleBatch, Inputs, Part, part_of, read_file
 from unrolled.data.labelled import Example
@@ -18,11 +19,13 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.inspecting.attention import AttentionMap
+from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.saliency import Saliency, saliency
 from unrolled.models.classifier import Classifier
 from unrolled.models.encoder import reading
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
+from unrolled.tasks.backwards import encoder_inputs, likeliest_loss, refuse_label
 from unrolled.tasks.classify.figures import ClassFigures
 from unrolled.tasks.classify.task import ClassSymbols, part_for
 
@@ -112,6 +115,18 @@ class ClassifyRun(Run):
         for numbers, found in self._scores(part):
             scores[numbers] = found
         return [self._prediction(example, row) for example, row in zip(examples, scores, strict=True)]
+
+    def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterator[Watched]:
+        """See `Run`: the loss is -log P of the class that is most probable, or half the square of a number."""
+        refuse_label(self, label)
+        given = None if text is None else [Example(text, None, 1)]
+
+        def loss(step: int, outputs: Sequence[Tensor]) -> Tensor:
+            scores = model.output(model.head(model.pooling(torch.stack(list(outputs)))))
+            return likeliest_loss(scores) if model.classes else 0.5 * scores.square().sum(-1)
+
+        for inputs, spellings in encoder_inputs(self, given, length):
+            yield Watched(model.encoder.vectors(inputs, spellings), None, loss, ends=True)
 
     def _reading(self, x: Sequence_) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`."""

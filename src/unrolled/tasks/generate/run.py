@@ -16,10 +16,12 @@ from unrolled.data.labelled import Example
 from unrolled.data.vocabulary import BOS, UNK, Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.generator import Generator
 from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
+from unrolled.tasks.backwards import PIECES, next_symbol_loss
 from unrolled.tasks.classify.run import ClassPrediction
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.generate.figures import GenerationFigures
@@ -81,6 +83,19 @@ class GenerateRun(Run):
         inputs = batch.inputs[:, 0].tolist()[1:]
         shown = [label or self.vocabulary.symbol(BOS), *map(self.vocabulary.symbol, inputs)]
         return observation(shown, self.model.recurrent, found)
+
+    def _watched(self, model: Any, text: str | None, length: int, label: str | None) -> Iterator[Watched]:
+        """See `Run`: the loss is -log P(y⟨t⟩)."""
+        if text is not None and label is None and self.classes:
+            raise UserError(f"{self.folder} reads a text as one of a class: say which; {', '.join(self.classes)}")
+        part = self.part() if text is None else self._part([Example(text, label, 1)], "the text given")
+        wanted = self.label_id(label)
+        for number in np.argsort(-part.lengths, kind="stable")[:PIECES].tolist():
+            targets = torch.from_numpy(part.targets[number][:length]).reshape(-1, 1)
+            own = wanted if wanted is not None or part.labels is None else int(part.labels[number])
+            first, state = model.begin(1, None if own is None else torch.tensor([own]))
+            inputs = torch.cat([first.unsqueeze(0), targets[:-1]])
+            yield Watched(model.vectors(inputs), state, next_symbol_loss(model, targets))
 
     def _embedding(self, target: bool) -> tuple[Any, Any, Recurrent | None]:
         """See `Run`."""

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.data.corpus import Corpus, stream_of
@@ -17,10 +19,12 @@ from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from unrolled.decoding.scores import Candidate, Score, SymbolScore
 from unrolled.errors import UserError
 from unrolled.inspecting.cell_search import CellSearch
+from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
 from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
+from unrolled.tasks.backwards import next_symbol_loss, pieces_of, refuse_label
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
 from unrolled.tasks.language_model.baseline import Bigram
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
@@ -225,6 +229,31 @@ class LanguageModelRun(Run):
         """
         stream = self.corpus.valid if path is None else self.text(path)
         return tracking_units(self, stream or self.text(path), most=most, top=top)
+
+    def _watched(self, model: Any, text: str | None, length: int, label: str | None) -> Iterator[Watched]:
+        """See `Run`: the loss is -log P(y⟨t⟩)."""
+        refuse_label(self, label)
+        for symbols, spellings in self._windows(text, length):
+            ids = torch.from_numpy(symbols)
+            inputs = torch.cat([torch.full_like(ids[:1], BOS), ids[:-1]])
+            spelt = None if spellings is None else torch.from_numpy(spellings)
+            yield Watched(model.vectors(inputs, spelt), None, next_symbol_loss(model, ids))
+
+    def _windows(self, text: str | None, length: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64] | None]]:
+        """(T, B) symbols, and how those that are read are spelt (T, B, C): of a text, or of pieces of the run's own."""
+        spell = self.recipe.model.characters > 0
+        if text is not None:
+            ids = np.array(self.targets_of(text)[:length], dtype=np.int64).reshape(-1, 1)
+            words = ["\n", *self.vocabulary.split(text)][: len(ids)] if spell else []
+            yield ids, np.array([[self.vocabulary.spell(word)] for word in words]) if spell else None
+            return
+        stream = self.text()
+        for places in pieces_of(stream.offsets, length):
+            spelt = None
+            if spell:
+                own = stream.take_spellings(places)
+                spelt = np.concatenate([np.zeros_like(own[:1]), own[:-1]]).astype(np.int64)
+            yield stream.take(places), spelt
 
     @cached_property
     def corpus(self) -> Corpus:

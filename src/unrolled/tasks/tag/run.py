@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from unrolled.data.surfaces import split_words
 from unrolled.data.tag_schemes import spans_of
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.labels import LabelTable, transitions_of
 from unrolled.models.encoder import reading
 from unrolled.models.tagger import Tagger
 from unrolled.nn.recurrent import Recurrent
 from unrolled.run import Run
+from unrolled.tasks.backwards import encoder_inputs, likeliest_loss, refuse_label
 from unrolled.tasks.tag.figures import TagFigures, whole_spans
 from unrolled.tasks.tag.task import TagSymbols, part_for
 
@@ -123,6 +125,16 @@ class TagRun(Run):
                 ids, own = best[:length, column].tolist(), shares[:length, column].tolist()
                 found[number] = self._prediction(examples[number], ids, own)
         return [found[number] for number in range(len(examples))]
+
+    def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterator[Watched]:
+        """See `Run`: the loss is -log P of the label that the timestep's own scores find most probable."""
+        refuse_label(self, label)
+        given = None if text is None else [self._example(text, 1)]
+        for inputs, spellings in encoder_inputs(self, given, length):
+            yield Watched(
+                model.encoder.vectors(inputs, spellings), None,
+                lambda step, outputs: likeliest_loss(model.output(model.head(outputs[-1]))),
+            )  # fmt: skip
 
     def _reading(self, x: str | Steps) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`."""
