@@ -326,12 +326,18 @@ def test_pages_fit_any_width(
     page.locator("#write").fill("\n")
     expect(page.locator(".text").first).to_have_text("↵\n")
     keep(page, "one-symbol")
-    long = (TEXT + "\n") * 160  # 5,120 symbols
-    page.locator("#write").fill(long)
-    expect(page.locator(".text").first.locator("span")).to_have_count(len(long), timeout=20_000)
-    page.locator("#write").press("End")
-    page.locator("#write").press_sequentially("a", timeout=5_000)
-    keep(page, "long")
     lab_page = visits.open(f"{served.address}/lab", width=width, dark=dark)
     expect(lab_page.locator(".legendtext").nth(6)).to_be_visible()
     keep(lab_page, "lab")
+
+
+def test_a_long_text_does_not_stop_the_page(model: Callable[..., Any], screenshots: Path) -> None:
+    page = model("writer", width=360)
+    long = (TEXT + "\n") * 160  # 4,960 symbols
+    page.locator("#write").fill(long)
+    expect(page.locator(".text").first.locator("span")).to_have_count(len(long), timeout=20_000)
+    page.locator("#write").press("End")
+    page.locator("#write").press_sequentially("ab", timeout=4_000)
+    expect(page.locator(".text").first.locator("span")).to_have_count(len(long) + 2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.screenshot(path=screenshots / "long-360-light.png", full_page=True)

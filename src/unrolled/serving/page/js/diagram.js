@@ -17,7 +17,7 @@ export function number(value) {
   if (value === null) return "∞";
   const size = Math.abs(value);
   const text = size !== 0 && (size >= 1000 || size < 0.005) ? value.toExponential(0) : value.toFixed(2);
-  return text.replace("-", "−").replace("e+", "e");
+  return text.replaceAll("-", "−").replace("e+", "e");
 }
 
 const PER_LINE = 2;
