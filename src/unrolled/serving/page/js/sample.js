@@ -25,6 +25,8 @@ export function samplePanel(model) {
   let control = null;
   let begun = ""; // the text before the first span
   let drawn = []; // {text, shown, probability, alternatives}
+  let shown = 0; // how many of them are on the page
+  let waiting = false; // whether a picture is to come that shows more
   let pinned = false; // whether the symbol that is looked at was chosen, not only pointed at
 
   async function draw(from, kept) {
@@ -52,22 +54,32 @@ export function samplePanel(model) {
       problem.hidden = error.name === "AbortError";
       problem.textContent = error.message;
     }
+    append();
     stop.disabled = true;
   }
 
+  // Symbols come faster than a screen can show them: what came since the last picture goes into the next one.
   function add(symbol) {
     drawn.push(symbol);
-    text.append(span(symbol, drawn.length - 1));
-    text.scrollTop = text.scrollHeight;
+    if (!waiting) requestAnimationFrame(append);
+    waiting = true;
+  }
+
+  function append() {
+    waiting = false;
+    const fresh = drawn.slice(shown);
+    text.append(...fresh.map((symbol, place) => span(symbol, shown + place)));
+    shown = drawn.length;
+    if (fresh.length) text.scrollTop = text.scrollHeight;
   }
 
   function span(symbol, place) {
-    const shown = symbol.text === "" ? symbol.shown : symbol.text === "\n" ? "↵\n" : symbol.text;
+    const written = symbol.text === "" ? symbol.shown : symbol.text === "\n" ? "↵\n" : symbol.text;
     return h("span", {
       role: "button", tabindex: place ? "-1" : "0", "aria-label": `${symbol.shown}, ${percent(symbol.probability)}`,
       title: `${symbol.shown}: ${percent(symbol.probability)}`, onmouseenter: () => pinned || look(place), onfocus: () => look(place),
       onclick: () => look(place, true), onkeydown: (event) => move(event, place),
-    }, shown);
+    }, written);
   }
 
   function move(event, place) {
@@ -99,6 +111,7 @@ export function samplePanel(model) {
   }
 
   function render() {
+    shown = drawn.length;
     text.replaceChildren(h("b", {}, begun), ...drawn.map(span));
     others.replaceChildren();
   }
