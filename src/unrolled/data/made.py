@@ -1,8 +1,8 @@
 """Data that are made here, by name: the classical problems of long memory, and sentences whose verb must agree.
 
 adding: two numbers among many are marked; what is their sum? (Hochreiter and Schmidhuber 1997)
-copy: ten symbols, a long pause, a sign; which ten were they? (Hochreiter and Schmidhuber 1997; in the sizes of Arjovsky,
-    Shah and Bengio 2016)
+copy: ten symbols, a long pause, a sign; which ten were they? (Hochreiter and Schmidhuber 1997; the sizes are those of
+    Arjovsky, Shah and Bengio 2016)
 agreement: see `agreement`.
 """
 
