@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from unrolled import __version__
 from unrolled.serving.guards import Guards
+from unrolled.serving.lab import lab_router
 from unrolled.serving.library import EVERY, Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
@@ -91,7 +92,7 @@ def create_app(
         title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.serving = serving
-    for router in (models.router, streams.router, operations.router, pages.router):
+    for router in (models.router, streams.router, operations.router, pages.router, lab_router()):
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -13,10 +13,11 @@ export function tagPanel(model) {
     show: (answer) => {
       const spans = answer.spans || [];
       const inside = (place) => spans.find((span) => place >= span.first && place < span.last);
+      const types = [...new Set(model.labels.map((label) => label.replace(/^[BIESLU]-/, "")))].filter((one) => one !== "O");
       const tokens = answer.tokens || answer.labels.map((_, place) => String(place + 1));
       tags.replaceChildren(...tokens.map((token, place) => {
         const share = answer.label_probabilities[place];
-        return h("span", { class: `tag${inside(place) ? " span" : ""}`, role: "listitem", title: percent(share) }, token,
+        return h("span", { class: `tag${inside(place) ? ` span t${types.indexOf(inside(place).type) % 6}` : ""}`, role: "listitem", title: percent(share) }, token,
           h("small", {}, answer.labels[place]));
       }));
       said.textContent = spans.map((span) => `${span.text}: ${span.type} (${percent(span.probability)})`).join("; ");
@@ -45,7 +46,7 @@ export function classifyPanel(model) {
 function labelPanel(model, { title, hint, show, clear, parts }) {
   const frames = model.frame || 0;
   const example = frames ? Array.from({ length: 5 }, () => Array(frames).fill(0).join(", ")).join("\n") : "";
-  const field = h("textarea", { id: "label", spellcheck: false, rows: frames ? "6" : "3", oninput: () => changed() }, example);
+  const field = h("textarea", { id: "label", spellcheck: false, rows: frames ? "6" : "3", wrap: frames ? "off" : "soft", oninput: () => changed() }, example);
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const gates = model.gates.length ? gatesPanel(model) : null;
   const drawer = gates && h("details", { ontoggle: () => changed() }, h("summary", {}, "Gates and states"), gates);

@@ -1,7 +1,7 @@
 // A text that is typed, through a stream whose state travels with the page: each answer's token is kept, so that going
 // back a few symbols means going on from an older token. One request at a time; what was typed meanwhile goes in the next.
 
-import { modelPath, post } from "./api.js";
+import { modelPath, onReturn, post } from "./api.js";
 
 export class Live {
   // whole: whether symbols may only be cut at blanks (words, BPE). show(steps, opened) is called with all steps so far.
@@ -9,7 +9,9 @@ export class Live {
     Object.assign(this, { model, top, whole, gates, label, show, fail });
     this.wanted = "";
     this.busy = false;
+    this.retried = false; // whether this text was begun again once already
     this.restart();
+    onReturn(() => this.type(this.wanted));
   }
 
   restart() {
@@ -32,11 +34,16 @@ export class Live {
     try {
       do await this.step(); while (this.wanted !== this.text || !this.opened);
       this.fail("");
+      this.retried = false;
     } catch (error) {
+      const old = !this.retried && this.past.length > 0 && (error.status === 410 || error.status === 422); // of another server or model
+      if (error.status) this.restart();
+      this.retried = old;
+      if (old) return this.work();
       this.fail(error.message);
-      if (error.status === 410 || error.status === 422) this.restart();
     }
     this.busy = false;
+    return undefined;
   }
 
   async step() {
@@ -62,7 +69,7 @@ export class Live {
   // Long texts go in pieces, so that something is seen soon, and cut where symbols end.
   piece(rest) {
     if (rest.length <= 400) return rest;
-    if (!this.whole) return rest.slice(0, 400);
+    if (!this.whole) return rest.slice(0, /[\ud800-\udbff]/.test(rest[399]) ? 399 : 400); // no half of a pair
     const blank = rest.slice(0, 400).search(/\s\S*$/);
     return blank > 0 ? rest.slice(0, blank) : rest;
   }

@@ -1,6 +1,6 @@
 // The page: choose a model, and get the panels that suit its task.
 
-import { get, modelPath, onConnection } from "./api.js";
+import { forgetReturns, get, modelPath, onConnection, onReturn } from "./api.js";
 import { comparePanel } from "./compare.js";
 import { h } from "./dom.js";
 import { classifyPanel, tagPanel } from "./label.js";
@@ -19,8 +19,11 @@ const PANELS = {
 
 const picker = document.getElementById("models");
 const panels = document.getElementById("panels");
+const title = document.getElementById("title");
 const about = document.getElementById("about");
 const problem = document.getElementById("problem");
+
+let opening = null; // the model that was asked for last
 
 function say(words) {
   problem.textContent = words;
@@ -36,30 +39,43 @@ function describe(model) {
 }
 
 async function open(name) {
+  forgetReturns();
+  opening = name;
   try {
     const model = await get(modelPath(name));
+    if (opening !== name) return;
     say("");
+    title.textContent = name;
+    document.title = `Unrolled: ${name}`;
     about.textContent = describe(model);
     panels.replaceChildren(...PANELS[model.task].map((panel) => panel(model)));
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   } catch (error) {
-    say(error.message);
+    if (!error.status) onReturn(() => open(name));
+    else say(error.message);
   }
 }
 
 async function begin() {
-  themeButton(document.getElementById("theme"));
-  onConnection(say);
   try {
     const { models } = await get("/v1/models");
     picker.replaceChildren(...models.map((model) => h("option", { value: model.name }, model.name)));
     const wanted = decodeURIComponent(location.hash.slice(1));
     if (models.some((model) => model.name === wanted)) picker.value = wanted;
-    picker.addEventListener("change", () => open(picker.value));
     await open(picker.value);
   } catch (error) {
-    say(error.message);
+    if (!error.status) onReturn(begin);
+    else say(error.message);
   }
 }
 
+themeButton(document.getElementById("theme"));
+onConnection(say);
+picker.addEventListener("change", () => open(picker.value));
+window.addEventListener("hashchange", () => {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  if (wanted === opening || ![...picker.options].some((one) => one.value === wanted)) return;
+  picker.value = wanted;
+  open(wanted);
+});
 begin();

@@ -1,5 +1,7 @@
 // Heat maps and curves by plotly.js, which is loaded when the first of them is drawn.
 
+const COLOURS = ["#3b7fc4", "#d9822b", "#4f9d69", "#b5546c", "#8068b0", "#8a8f3c", "#3f9aa8"]; // told apart on light and dark
+
 let loading = null;
 
 function plotly() {
@@ -66,5 +68,17 @@ export function heat(element, { values, columns, rows, columnTitle, rowTitle, lo
     height: height || 320,
     xaxis: { title: { text: columnTitle }, tickvals: shown, ticktext: shown.map((place) => columns[place]), tickangle: 0 },
     yaxis: { title: { text: rowTitle }, showgrid: false, ...ticks },
+  });
+}
+
+// Curves: [{name, places, values, dash, width}]; null in values is a gap.
+export function curves(element, made, { xTitle, yTitle = "", logarithmic = false, height = 320 }) {
+  return draw(element, made.map(({ name, places, values, dash, width }) => ({
+    type: "scatter", mode: values.length < 30 ? "lines+markers" : "lines", name, x: places, y: values,
+    line: { dash: dash || "solid", width: width || 2 }, hovertemplate: `%{x}: %{y:.3g}<extra>${name}</extra>`,
+  })), {
+    height, showlegend: true, legend: { orientation: "h", y: 1.03, yanchor: "bottom", x: 0 }, colorway: COLOURS,
+    xaxis: { title: { text: xTitle }, zeroline: false },
+    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, ...(logarithmic ? { type: "log", exponentformat: "power" } : {}) },
   });
 }

@@ -25,11 +25,14 @@ export function samplePanel(model) {
   let control = null;
   let begun = ""; // the text before the first span
   let drawn = []; // {text, shown, probability, alternatives}
+  let shown = 0; // how many of them are on the page
+  let waiting = false; // whether a picture is to come that shows more
+  let pinned = false; // whether the symbol that is looked at was chosen, not only pointed at
 
   async function draw(from, kept) {
     control?.abort();
     const own = (control = new AbortController());
-    [begun, drawn] = [from, kept];
+    [begun, drawn, pinned] = [from, kept, false];
     render();
     problem.hidden = true;
     stop.disabled = false;
@@ -51,31 +54,43 @@ export function samplePanel(model) {
       problem.hidden = error.name === "AbortError";
       problem.textContent = error.message;
     }
+    append();
     stop.disabled = true;
   }
 
+  // Symbols come faster than a screen can show them: what came since the last picture goes into the next one.
   function add(symbol) {
     drawn.push(symbol);
-    text.append(span(symbol, drawn.length - 1));
-    text.scrollTop = text.scrollHeight;
+    if (!waiting) requestAnimationFrame(append);
+    waiting = true;
+  }
+
+  function append() {
+    waiting = false;
+    const fresh = drawn.slice(shown);
+    text.append(...fresh.map((symbol, place) => span(symbol, shown + place)));
+    shown = drawn.length;
+    if (fresh.length) text.scrollTop = text.scrollHeight;
   }
 
   function span(symbol, place) {
-    const shown = symbol.text === "" ? symbol.shown : symbol.text === "\n" ? "↵\n" : symbol.text;
+    const written = symbol.text === "" ? symbol.shown : symbol.text === "\n" ? "↵\n" : symbol.text;
     return h("span", {
       role: "button", tabindex: place ? "-1" : "0", "aria-label": `${symbol.shown}, ${percent(symbol.probability)}`,
-      title: `${symbol.shown}: ${percent(symbol.probability)}`, onmouseenter: () => look(place), onfocus: () => look(place),
+      title: `${symbol.shown}: ${percent(symbol.probability)}`, onmouseenter: () => pinned || look(place), onfocus: () => look(place),
       onclick: () => look(place, true), onkeydown: (event) => move(event, place),
-    }, shown);
+    }, written);
   }
 
   function move(event, place) {
     const ways = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: drawn.length - 1 };
+    if (event.key === "Escape") pinned = false;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       look(place, true);
     } else if (event.key in ways) {
       event.preventDefault();
+      pinned = false;
       symbols()[ways[event.key]]?.focus();
     }
   }
@@ -84,17 +99,19 @@ export function samplePanel(model) {
 
   function look(place, enter = false) {
     text.querySelector(".chosen")?.classList.remove("chosen");
+    pinned = enter;
     symbols()[place].classList.add("chosen");
     const buttons = drawn[place].alternatives.map((one) => h("button", {
       type: "button", "aria-label": `go on with ${one.shown}, ${percent(one.probability)}`,
       onclick: () => draw(begun, [...drawn.slice(0, place), { ...one, text: one.symbol, alternatives: drawn[place].alternatives }]),
     }, `${one.shown} `, h("small", {}, percent(one.probability))));
-    others.replaceChildren(h("p", { class: "hint" }, `Instead of ${drawn[place].shown} there might have come (click to go on with it):`),
+    others.replaceChildren(h("p", { class: "hint" }, `In the place of ${drawn[place].shown} (${percent(drawn[place].probability)}) there might have come; choose one to go on with it:`),
       h("div", { class: "choices" }, ...buttons));
     if (enter) buttons[0]?.focus();
   }
 
   function render() {
+    shown = drawn.length;
     text.replaceChildren(h("b", {}, begun), ...drawn.map(span));
     others.replaceChildren();
   }

@@ -1,10 +1,9 @@
 // Language models and generators: type, and see with every key what may come next and what was a surprise.
 
-import { bars, card, h } from "./dom.js";
+import { bars, card, h, percent, settled } from "./dom.js";
 import { gatesPanel } from "./gates.js";
 import { Live } from "./live.js";
-
-const BITS = [1, 2, 4, 8];
+import { bitsOf, colour, count, legend } from "./surprise.js";
 
 export function classPicker(model, changed) {
   if (model.task !== "generate" || !model.labels.length) return null;
@@ -18,7 +17,12 @@ export function writePanel(model) {
     placeholder: "Type here" });
   const reading = h("div", { class: `text${words ? " words" : ""}`, role: "img", "aria-label": "nothing typed yet" });
   const next = bars("What may come next");
-  const numbers = h("p", { class: "hint", "aria-live": "polite" });
+  const numbers = h("p", { class: "hint" });
+  const spoken = h("p", { class: "unseen", "aria-live": "polite" }); // after a pause, so that typing is not talked over
+  const speak = settled((steps, following) => {
+    const last = steps.length ? `${steps.at(-1).shown} cost ${bitsOf(steps.at(-1)).toFixed(1)} bits. ` : "";
+    spoken.textContent = `${last}Next: ${following.slice(0, 3).map((one) => `${one.shown} ${percent(one.probability)}`).join(", ")}`;
+  }, 800);
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const gates = gatesPanel(model);
   const drawer = h("details", { ontoggle: () => { live.restart(); live.type(field.value); } },
@@ -27,47 +31,27 @@ export function writePanel(model) {
     top: 8, whole: words, gates: () => drawer.open, label: () => picker?.lastChild.value,
     show: (steps, opened, past) => {
       colour(reading, steps);
+      if (field.selectionEnd === field.value.length) reading.scrollTop = reading.scrollHeight;
       const following = (steps.length ? steps.at(-1).next : opened.next) || [];
       next.show(following.map((one) => [one.shown, one.probability]));
       numbers.textContent = summary(steps, past);
+      speak(steps, following);
       if (drawer.open && past.every((one) => one.gates)) gates.show(steps.map((one) => one.shown), joined(past));
     },
     fail: (words) => { problem.textContent = words; problem.hidden = !words; },
   });
   live.type("");
-  const legend = h("p", { class: "legend", "aria-hidden": "true" }, "surprise, in bits:", ...["under 1", "1–2", "2–4", "4–8", "8 and more"].map(
-    (words, grade) => h("span", { class: `s${grade}` }, words)));
   return card("Type and watch", "What the model expects next, and how surprised it was by what you wrote.",
     picker && h("div", { class: "fields" }, picker), h("label", { class: "wide", for: "write" }, "Text"), field, problem,
-    h("div", { class: "columns" }, h("div", {}, h("h3", {}, "Surprise"), reading, legend, numbers), h("div", {}, h("h3", {}, "Next"), next)),
+    h("div", { class: "columns" }, h("div", {}, h("h3", {}, "Surprise"), reading, legend(), numbers, spoken), h("div", {}, h("h3", {}, "Next"), next)),
     drawer);
-}
-
-// Only what changed is made anew: texts may be long.
-function colour(reading, steps) {
-  steps.forEach((step, place) => {
-    const bits = -step.log_probability / Math.LN2;
-    const mark = `${step.symbol}|${bits}`;
-    const old = reading.children[place];
-    if (old?.dataset.mark === mark) return;
-    const grade = BITS.filter((limit) => bits >= limit).length;
-    const title = `${step.shown}: ${bits.toFixed(2)} bits; before it the model was unsure by ${step.entropy.toFixed(2)} bits`;
-    const symbol = step.symbol === "\n" ? "↵\n" : step.symbol;
-    const span = h("span", { class: `s${grade}`, title }, symbol);
-    span.dataset.mark = mark;
-    if (old) old.replaceWith(span);
-    else reading.append(span);
-  });
-  while (reading.children.length > steps.length) reading.lastChild.remove();
-  const worst = steps.reduce((most, step) => (step.log_probability < (most?.log_probability ?? 0) ? step : most), null);
-  reading.setAttribute("aria-label", worst ? `${steps.length} symbols; the most surprising is ${worst.shown}` : "nothing typed yet");
 }
 
 function summary(steps, past) {
   if (!steps.length) return "";
   const total = past.at(-1).log;
   const bits = -total / Math.LN2 / steps.length;
-  return `${steps.length} symbols, log P ${total.toFixed(2)}, ${bits.toFixed(2)} bits a symbol`;
+  return `${count(steps.length)}, log P ${total.toFixed(2)}, ${bits.toFixed(2)} bits a symbol`;
 }
 
 export function joined(past) {

@@ -1,0 +1,129 @@
+"""The lab: a fresh cell, timestep by timestep, and how far its gradient reaches. No trained model is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from pydantic import Field, field_validator
+
+from unrolled.nn.initialisers import NAMES as INITIALISERS
+from unrolled.serving import diagrams, fresh
+from unrolled.serving.bodies import Body
+from unrolled.serving.refusals import Refused, wrong
+from unrolled.serving.routes.common import PROBLEMS
+
+AT_ONCE, WAITING = 2, 8
+"""How many are computed at the same time, and how many may wait for them."""
+
+Answer = TypeVar("Answer")
+
+
+class CellBody(Body):
+    """A fresh cell: which, and how its weights start."""
+
+    cell: str = Field("lstm", max_length=40)
+    seed: int = Field(0, ge=0, lt=2**32)
+    initialiser: str = Field("torch", max_length=20)
+    forget_bias: float | None = Field(None, ge=-10, le=10, description="null: as the initialiser leaves it.")
+
+
+class StepsBody(CellBody):
+    """A sequence to run the cell over."""
+
+    hidden: int = Field(2, ge=1, le=16)
+    inputs: list[list[float]] = Field(min_length=1, max_length=200, description="(T, I), I at most 16.")
+
+    @field_validator("inputs")
+    @classmethod
+    def _as_wide(cls, inputs: list[list[float]]) -> list[list[float]]:
+        widths = {len(row) for row in inputs}
+        if len(widths) > 1 or not 1 <= min(widths) <= 16:
+            raise ValueError("every timestep has equally many numbers, 1 to 16")
+        if max(abs(number) for row in inputs for number in row) > 1e6:
+            raise ValueError("a number is beyond 1,000,000")
+        return inputs
+
+
+class GradientsBody(CellBody):
+    """How long a sequence and how large a cell."""
+
+    hidden: int = Field(32, ge=1, le=64)
+    length: int = Field(50, ge=2, le=200)
+
+
+class Bounded:
+    """Runs work in threads, a few at once; refuses what would wait for long."""
+
+    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+        self._free, self._most, self._open = asyncio.Semaphore(at_once), at_once + waiting, 0
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """What the work returns.
+
+        Raises:
+            Refused: too many wait.
+        """
+        if self._open >= self._most:
+            raise Refused(503, "the lab is busy: try again in a moment", retry_after=1)
+        self._open += 1
+        try:
+            async with self._free:
+                return await asyncio.to_thread(work)
+        finally:
+            self._open -= 1
+
+
+def lab_router() -> APIRouter:
+    """GET /v1/lab/cells, POST /v1/lab/steps, POST /v1/lab/gradients."""
+    router = APIRouter(prefix="/v1/lab", tags=["lab"], responses=PROBLEMS)
+    bounded = Bounded()
+
+    @router.get("/cells")
+    async def cells() -> dict[str, Any]:
+        """The cells that there are, each as a diagram; and the initialisers."""
+        return {"cells": diagrams.every_cell(), "initialisers": list(INITIALISERS)}
+
+    @router.post("/steps")
+    async def steps(body: StepsBody) -> dict[str, Any]:
+        """Every number of every timestep: for each timestep and box its (H,) numbers."""
+        return await bounded.run(lambda: steps_of(body))
+
+    @router.post("/gradients")
+    async def gradients(body: GradientsBody) -> dict[str, Any]:
+        """‖∂L⟨T⟩/∂s⟨t⟩‖ of each state s, by the distance T - t."""
+        return await bounded.run(lambda: gradients_of(body))
+
+    return router
+
+
+def steps_of(body: StepsBody) -> dict[str, Any]:
+    """See `POST /v1/lab/steps`."""
+    made = _made(body, len(body.inputs[0]), body.hidden)
+    shown = [node["id"] for node in diagrams.diagram(made.cell)["nodes"]]
+    steps = made.run(body.inputs)
+    return {"steps": [{str(id): [finite(v) for v in values[id]] for id in shown} for values in steps]}
+
+
+def gradients_of(body: GradientsBody) -> dict[str, Any]:
+    """See `POST /v1/lab/gradients`."""
+    made = _made(body, body.hidden, body.hidden)
+    found = made.gradient_by_distance(body.length, body.seed)
+    return {"curves": {state: [finite(norm) for norm in norms] for state, norms in found.items()}}
+
+
+def _made(body: CellBody, inputs: int, hidden: int) -> fresh.FreshCell:
+    try:
+        return fresh.FreshCell(
+            body.cell, inputs, hidden, seed=body.seed, initialiser=body.initialiser, forget_bias=body.forget_bias
+        )
+    except ValueError as error:
+        raise wrong(str(error)) from None
+
+
+def finite(number: float) -> float | None:
+    """JSON has no infinity."""
+    return number if math.isfinite(number) else None
