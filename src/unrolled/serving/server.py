@@ -39,7 +39,7 @@ def config_of(app: FastAPI, limits: Limits, *, log_level: str = "info", grace: i
     return uvicorn.Config(
         app, log_level=log_level, access_log=False, limit_concurrency=2 * limits.connections, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
-        server_header=False, ws_ping_interval=20, ws_ping_timeout=20,
+        server_header=False, proxy_headers=False, ws_ping_interval=20, ws_ping_timeout=20,
     )  # fmt: skip
 
 
