@@ -80,7 +80,7 @@ def page() -> str:
     """The page: of every picture that there is its title, its command and what it shows."""
     parts = [
         "# Gallery\n",
-        "Pictures of runs of the recipes, made by `./scripts/gallery RUNS`; each with the command that draws it alone.\n",
+        "Runs of the recipes in pictures, made by `./scripts/gallery RUNS`; each with the command that draws it.\n",
     ]
     for entry in ENTRIES:
         if not (PICTURES / f"{entry.name}.png").exists():

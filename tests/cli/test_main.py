@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import socket
 import signal
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import pytest
 
 from commands import TINY, environment, typed
 from unrolled.cli import app as assembled
-from unrolled.cli import cells, doctor, evaluate, inspect, next, predict, sample, score, show, train
+from unrolled.cli import cells, doctor, evaluate, inspect, next, predict, sample, score, serve, show, train
 from unrolled.cli.common import bar, table
+from unrolled.serving.server import listening
 
-VERBS = ("train", "evaluate", "predict", "sample", "score", "next", "inspect", "show", "cells", "doctor")
+VERBS = ("train", "evaluate", "predict", "sample", "score", "next", "inspect", "serve", "show", "cells", "doctor")
 EXAMPLES = [
     example
-    for module in (assembled, train, evaluate, predict, sample, score, next, inspect, show, cells, doctor)
+    for module in (assembled, train, evaluate, predict, sample, score, next, inspect, serve, show, cells, doctor)
     for example in module.EXAMPLES
 ]
+FREE_PORT = listening
 HEAVY = ("torch", "numpy", "matplotlib", "lightning_fabric", "tokenizers", "tensorboard", "safetensors")
 
 
@@ -46,7 +49,7 @@ def test_help_lists_the_verbs_and_global_options(unrolled) -> None:
     answer = unrolled("--help")
     assert answer.code == 0
     assert [name for name in VERBS if re.search(rf"│ {name} ", answer.out)] == list(VERBS)
-    assert [name for name in ("serve", "export") if re.search(rf"│ {name} ", answer.out)] == []
+    assert [name for name in ("export",) if re.search(rf"│ {name} ", answer.out)] == []
     assert all(option in answer.out for option in ("--json", "--threads", "--device", "--quiet"))
 
 
@@ -63,8 +66,14 @@ def test_examples_fit_on_a_line_of_80(example: str) -> None:
     assert len(example) <= 78
 
 
+def _not_for_ever(app: object, listener: socket.socket, limits: object, **options: object) -> None:
+    listener.close()
+
+
 @pytest.mark.parametrize("example", sorted(set(EXAMPLES)))
-def test_examples_work_as_typed(unrolled, example: str) -> None:
+def test_examples_work_as_typed(unrolled, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.serving.server.serve", _not_for_ever)
+    monkeypatch.setattr("unrolled.serving.server.listening", lambda host, port: FREE_PORT(host, 0))
     before, _, command = example.rpartition(" | ")
     words = shlex.split(command)[1:]
     if words[:2] == ["train", "language-model"]:

@@ -12,7 +12,7 @@ from unrolled.errors import UserError
 EXAMPLES = (
     "unrolled serve runs/demo",
     "unrolled serve writer=runs/demo runs/dates --port 9000 --max-streams 100000",
-    "UNROLLED_API_KEY=secret unrolled serve runs/demo --host 0.0.0.0",
+    "unrolled serve runs/demo --port 0 --stream-seconds 3600 --quiet",
 )
 
 KEY = "UNROLLED_API_KEY"
