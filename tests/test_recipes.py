@@ -58,6 +58,8 @@ def test_a_recipe_trains_on_its_data(path: Path, tmp_path: Path, shared_data: Pa
     run = load(tmp_path / "run")
     if recipe.task in ("language-model", "generate"):
         assert run.sample(length=5, seed=1)
+    elif recipe.model.predicts == "number":
+        assert run.metrics["test"]["root_mean_square_error"] > 0
     else:
         assert 0 <= run.metrics["test"]["exact" if recipe.task == "translate" else "accuracy"] <= 1
 

@@ -173,6 +173,8 @@ class Run:
         changes: dict[str, object] = {}
         if cell != "own":
             changes["model.cell"] = cell
+            if not cell.startswith("lstm"):  # the others have no forget gate
+                changes["model.forget_bias"] = "none"
         if initialiser:
             changes["model.initialiser"] = initialiser
         recipe = self.recipe.with_overrides(changes)

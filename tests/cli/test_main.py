@@ -3,8 +3,8 @@
 import os
 import re
 import shlex
-import socket
 import signal
+import socket
 import subprocess
 import sys
 import time
