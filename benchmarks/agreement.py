@@ -21,7 +21,7 @@ import unrolled
 from benchmarks.measuring import table, write_json
 from unrolled.data.agreement import LONGEST, PLURAL, SINGULAR, made_agreement
 from unrolled.data.vocabulary import BOS
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import new_figure, plain_axes, save_figure
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "agreement.toml"
 CELLS = ("rnn", "gru-simplified", "gru", "lstm")
@@ -60,8 +60,7 @@ def draw_curves(curves: dict[str, list[float]], path: Path) -> None:
     axes.set_xlabel("words between subject and verb", fontsize=9)
     axes.set_ylabel("verbs that agree", fontsize=9)
     axes.set_ylim(0.4, 1.02)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e5e9f0")
+    plain_axes(axes)
     axes.legend(fontsize=8, frameon=False)
     save_figure(figure, path)
 

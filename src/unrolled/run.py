@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from unrolled.cells import Cell
+from unrolled.cells import CELLS, Cell
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import read_json
@@ -20,6 +20,7 @@ from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
+from unrolled.recurrence.program import outline
 from unrolled.tasks import FOLDERS, task_of
 from unrolled.tasks.task import parts_of
 from unrolled.training.recipe import Recipe, load_recipe
@@ -173,11 +174,11 @@ class Run:
         changes: dict[str, object] = {}
         if cell != "own":
             changes["model.cell"] = cell
-            if not cell.startswith("lstm"):  # the others have no forget gate
-                changes["model.forget_bias"] = "none"
         if initialiser:
             changes["model.initialiser"] = initialiser
         recipe = self.recipe.with_overrides(changes)
+        if cell in CELLS and "forget" not in outline(CELLS[cell]).observed:
+            recipe = recipe.with_overrides({"model.forget_bias": "none"})
         own = cell_of_run(self.folder) if cell == "own" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -9,8 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +23,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import unrolled
+from commands import here
 from servers import serving, started
 from unrolled.errors import UserError
 from unrolled.serving.library import Library, named
+from unrolled.serving.limits import Limits
 from unrolled.serving.server import listening
 
 MALFORMED = int(os.environ.get("UNROLLED_MALFORMED", "300"))
@@ -221,7 +221,26 @@ def test_a_server_that_is_told_to_stop_finishes_what_runs(runs):
         assert process.wait(15) == 0
 
 
-def test_what_cannot_be_served_is_said(runs, tmp_path):
+def test_a_reader_who_never_reads_is_given_up_when_the_time_is_up(start, monkeypatch):
+    monkeypatch.setattr("unrolled.serving.routes.models.PATIENCE", 0.2)
+    server = start(Limits(sample_seconds=0.3))
+    host, port = server.address.removeprefix("http://").split(":")
+    body = json.dumps({"length": 20_000, "stream": True, "alternatives": 50})
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect((host, int(port)))
+        head = f"POST /v1/models/writer/sample HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+        line.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        scheduler = server.app.state.serving.scheduler
+        assert soon(lambda: scheduler.waiting == 1)
+        assert soon(lambda: scheduler.waiting == 0)
+    with server.client.stream("POST", "/v1/models/writer/sample", json={"length": 20_000, "stream": True}) as answer:
+        last = list(events(answer.iter_lines()))[-1]
+    assert last[0] == "problem"
+    assert "0.3 s" in last[1]["error"]
+
+
+def test_what_cannot_be_served_is_said(runs, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no run folder"):
         Library(named([str(tmp_path)]))
     with pytest.raises(UserError, match="two runs are called writer"):
@@ -234,10 +253,11 @@ def test_what_cannot_be_served_is_said(runs, tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match="cannot listen"):
             listening("127.0.0.1", port)
-        command = [sys.executable, "-m", "unrolled", "serve", "writer", "--port", str(port)]
-        result = subprocess.run(command, cwd=runs, capture_output=True, text=True, timeout=60, check=False)
-        assert result.returncode == 1
-        assert "Traceback" not in result.stderr
+        monkeypatch.chdir(runs)
+        answer = here("serve", "writer", "--port", str(port))
+        assert answer.code == 1
+        assert "cannot listen" in answer.err
+        assert "Traceback" not in answer.err
 
 
 def test_memory_stays_where_it_is(served):

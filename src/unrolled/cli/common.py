@@ -69,15 +69,19 @@ class Common:
         if engine and engine not in NAMES:
             raise UserError(f"the environment variable UNROLLED_ENGINE is {engine!r}; it may be {', '.join(NAMES)}")
 
+    def place(self) -> str:
+        """Where models run that `--device` puts there; after `prepare`."""
+        import torch
+
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return automatic if self.device is Device.auto else self.device.value
+
     def load(self, folder: Path, verb: str) -> Any:
         """Open a run folder where `--device` says, as the kind of run that its task has: one that can do `verb`."""
         self.prepare()
-        import torch
-
         from unrolled.run import load
 
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        run = load(folder, device=automatic if self.device is Device.auto else self.device.value)
+        run = load(folder, device=self.place())
         run.check_can(verb)
         return run
 

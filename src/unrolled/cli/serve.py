@@ -46,8 +46,6 @@ def serve(
 ) -> None:
     """Serve runs over HTTP: an API, streams, and a page to try them; described at /docs."""
     common.prepare()
-    import torch
-
     from unrolled.serving.app import create_app
     from unrolled.serving.guards import hosts_of
     from unrolled.serving.library import Library, named
@@ -59,13 +57,11 @@ def serve(
         body_bytes=max_body, symbols=max_symbols, queue=queue, request_seconds=request_seconds,
         streams=max_streams, stream_seconds=stream_seconds, batch=batch,
     )  # fmt: skip
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = automatic if common.device.value == "auto" else common.device.value
-    library = Library(named(runs), device=device)
+    library = Library(named(runs), device=common.place())
     secret = os.environ.get(SECRET)
-    key = _key(key_file)
+    key, hosts = _key(key_file), hosts_of(host)
     app = create_app(
-        library, limits=limits, key=key, hosts=hosts_of(host),
+        library, limits=limits, key=key, hosts=hosts,
         secret=secret.encode() if secret else None,
     )  # fmt: skip
     listener = listening(host, port)
@@ -73,7 +69,7 @@ def serve(
     address = f"http://{shown}:{listener.getsockname()[1]}"
     for name, shelf in library.shelves.items():
         print(f"{name}  {shelf.current.task}  {shelf.folder}")
-    if hosts_of(host) is None and key is None:
+    if hosts is None and key is None:
         print(f"warning: anyone who reaches {host} can use these models; an API key would shut them out ({KEY})")
     print(f"serving at {address}  (the API: {address}/docs; Ctrl-C ends it)", flush=True)
     run(app, listener, limits, log_level="warning" if common.quiet else "info")

@@ -1,6 +1,7 @@
 """Data that are made here, by name: the classical problems of long memory, and sentences whose verb must agree.
 
-adding: two numbers among many are marked; what is their sum? (Hochreiter and Schmidhuber 1997)
+adding: two numbers among many are marked; what is their sum? (Hochreiter and Schmidhuber 1997) Who always says 1 has a
+    squared error of 1/6, the variance of a sum of two numbers from U(0, 1).
 copy: ten symbols, a long pause, a sign; which ten were they? (Hochreiter and Schmidhuber 1997; the sizes are those of
     Arjovsky, Shah and Bengio 2016)
 agreement: see `agreement`.
@@ -23,8 +24,6 @@ MADE = {"agreement": "language-model", "adding": "classify", "copy": "tag"}
 """The task that each is for."""
 COUNTS = (10_000, 1_000, 1_000)
 """Sequences for training, validation and test."""
-ADDING_BASELINE = 1 / 6
-"""The variance of a sum of two numbers from U(0, 1): the squared error of who always says 1."""
 COPIED, SIGNS = 10, 8
 """Symbols to remember, and of how many kinds they are."""
 BLANK, NOW = "_", "?"

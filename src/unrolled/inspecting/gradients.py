@@ -19,11 +19,10 @@ from torch import Tensor
 
 from unrolled.inspecting.observation import Numbers
 from unrolled.nn.recurrent import Recurrent
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
 
 MOMENTS = 6
 """Timesteps whose loss is looked back from, in each sequence."""
-COLOURS = ("#1f5fa8", "#c2571a", "#2b8a57", "#7b4fa3", "#b3263e", "#6b6f76", "#0f8b8d", "#a07d00")
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def draw_gradients(decays: Sequence[GradientDecay], path: Path) -> None:
     figure = new_figure(8.0, 4.8)
     axes = figure.subplots()
     for place, one in enumerate(decays):
-        colour, style = COLOURS[place % len(COLOURS)], "-" if place < len(COLOURS) else "--"
+        colour, style = curve_style(place)
         shown = np.where(one.median > 0, one.median, np.nan)
         marker = "o" if len(one.distances) < 3 else ""
         label = one.name if math.isnan(one.factor) else f"{one.name}: × {one.factor:.3g} a timestep"
@@ -157,8 +156,6 @@ def draw_gradients(decays: Sequence[GradientDecay], path: Path) -> None:
         axes.text(0.5, 0.5, "vanished altogether", transform=axes.transAxes, ha="center", color="#5c677d")
     axes.set_xlabel("distance t - s, in timesteps", fontsize=9)
     axes.set_ylabel("‖∂L⟨t⟩/∂a⟨s⟩‖", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e5e9f0")
-    axes.set_axisbelow(True)
+    plain_axes(axes)
     axes.legend(fontsize=8, frameon=False)
     save_figure(figure, path)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
 from unrolled.training.log import read_log
 from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import RECIPE, check_run_folder
 
 BY_SYMBOL = ("language-model", "generate", "translate")
 """Tasks whose loss is one of each symbol, so that it depends on what a symbol is."""
-COLOURS = ("#2a6f97", "#d1495b", "#6a994e", "#c98a1b", "#7b5ea7", "#3d9a9a", "#8c564b", "#5c677d")
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,11 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
     for place, curve in enumerate(curves):
-        _draw(axes, curve, COLOURS[place % len(COLOURS)], "-" if place < len(COLOURS) else "--")
+        _draw(axes, curve, *curve_style(place))
     axes.set_xlabel("step (updates of the weights)", fontsize=9)
     unit = "nats per symbol" if curves[0].recipe.task in BY_SYMBOL else "loss"
     axes.set_ylabel(f"{unit}; thick: validation, thin: training", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e5e9f0")
-    axes.set_axisbelow(True)
+    plain_axes(axes)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     _fit(axes, curves)

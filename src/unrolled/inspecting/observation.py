@@ -25,7 +25,7 @@ from torch import Tensor
 from unrolled.inspecting.cell_search import UnitName
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.seen import Seen
-from unrolled.recurrence.eager import NEEDS_TENSORS, POINTWISE
+from unrolled.recurrence.eager import pointwise
 from unrolled.recurrence.program import Program, outline
 
 Numbers = NDArray[np.float64]
@@ -198,9 +198,7 @@ def _kept(
         elif instruction.operation == "named":
             values.append(arguments[0])
         else:
-            if instruction.operation in NEEDS_TENSORS or not isinstance(arguments[0], Tensor):
-                arguments = [torch.as_tensor(one, dtype=before[0].dtype) for one in arguments]
-            values.append(POINTWISE[instruction.operation](*arguments))
+            values.append(pointwise(instruction.operation, arguments, before[0].dtype))
     found = {}
     for place, (state, output) in enumerate(zip(program.states, program.outputs, strict=True)):
         if isinstance(new := values[output], Tensor) and new.requires_grad:

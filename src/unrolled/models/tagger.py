@@ -75,11 +75,17 @@ class Tagger(nn.Module):
             scores.flatten(0, 1), targets.flatten(), ignore_index=UNCOUNTED, reduction="sum"
         )
 
+    def held_back(self, scores: Tensor) -> Tensor:
+        """The scores, those of `outside` less the handicap."""
+        if self.outside is None or not self.handicap:
+            return scores
+        scores = scores.clone()
+        scores[..., self.outside] -= self.handicap
+        return scores
+
     def best(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(T, B) the most probable labels; of a CRF the most probable sequence."""
-        if self.outside is not None and self.handicap:
-            scores = scores.clone()
-            scores[..., self.outside] -= self.handicap
+        scores = self.held_back(scores)
         return scores.argmax(-1) if self.crf is None else self.crf.viterbi(scores, lengths)[0]
 
     def probabilities(self, scores: Tensor, lengths: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ products with x are taken out of the loop, which is also where one-hot vectors b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,13 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
 """What each pointwise operator is on tensors."""
 
 NEEDS_TENSORS = {"maximum", "minimum", "subtract", "divide", "less", "less_equal", "where"}
+
+
+def pointwise(operation: str, arguments: Sequence[Tensor | float], dtype: torch.dtype) -> Tensor:
+    """A pointwise operation of a program on tensors and constants, of which the latter become tensors of `dtype`."""
+    if operation in NEEDS_TENSORS or not isinstance(arguments[0], Tensor):
+        arguments = [torch.as_tensor(argument, dtype=dtype) for argument in arguments]
+    return POINTWISE[operation](*arguments)
 
 
 def run(request: Request) -> Answer:

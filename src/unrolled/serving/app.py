@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +17,7 @@ from unrolled.serving.lab import lab_router
 from unrolled.serving.library import EVERY, Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
-from unrolled.serving.refusals import Refused
+from unrolled.serving.refusals import Refused, in_words
 from unrolled.serving.routes import models, operations, pages, streams
 from unrolled.serving.scheduler import Scheduler
 from unrolled.serving.service import Service
@@ -57,8 +56,8 @@ class Serving:
 
 
 def create_app(
-    library: Library, *, limits: Limits | None = None, metrics: Metrics | None = None, key: str | None = None,
-    secret: bytes | None = None, hosts: frozenset[str] | None = None, look_every: float = EVERY,
+    library: Library, *, limits: Limits | None = None, key: str | None = None, secret: bytes | None = None,
+    hosts: frozenset[str] | None = None, look_every: float = EVERY,
 ) -> FastAPI:  # fmt: skip
     """The application.
 
@@ -67,7 +66,7 @@ def create_app(
         key: what callers must know; None: nothing. secret: what states that travel are signed with; None: drawn.
         hosts: the names that it is called by; None: any. look_every: seconds between two looks for replaced runs.
     """
-    limits, metrics = limits or Limits(), metrics or Metrics()
+    limits, metrics = limits or Limits(), Metrics()
     library.metrics = metrics
     serving = Serving(library, limits, metrics, secret)
 
@@ -125,19 +124,3 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not request.headers.get("content-type", "").startswith("application/json") and request.method == "POST":
         return problem(422, "the body must be JSON: send it with the header Content-Type: application/json")
     return problem(422, in_words(error.errors()))
-
-
-def in_words(errors: Sequence[Any]) -> str:
-    """What pydantic found, as one sentence for each place: first those that say most."""
-    found: dict[str, str] = {}
-    for one in errors:
-        place = ".".join(str(part) for part in one["loc"] if part != "body" and not _is_a_kind(part)) or "the body"
-        found.setdefault(place, str(one["msg"]))
-    shown = [f"{place}: {words}" for place, words in list(found.items())[:5]]
-    more = len(found) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more else "")
-
-
-def _is_a_kind(part: object) -> bool:
-    """Whether a part of a place is only the name of an alternative of a union."""
-    return isinstance(part, str) and ("[" in part or part == "str")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrolled.cells import cell_named
 from unrolled.nn.recurrent import Recurrent
-from unrolled.recurrence.eager import NEEDS_TENSORS, POINTWISE
+from unrolled.recurrence.eager import pointwise
 from unrolled.recurrence.program import Instruction, trace
 
 SEQUENCES = 16
@@ -63,9 +63,7 @@ class FreshCell:
         if instruction.operation == "named":
             kept: Tensor = given[0]
             return kept
-        if instruction.operation in NEEDS_TENSORS or not isinstance(given[0], Tensor):
-            given = [torch.as_tensor(one, dtype=torch.float64) for one in given]
-        return POINTWISE[instruction.operation](*given)
+        return pointwise(instruction.operation, given, torch.float64)
 
     def _affine(self, instruction: Instruction, vectors: list[Tensor]) -> Tensor:
         own = self.parameters[instruction.name]
@@ -89,6 +87,9 @@ class FreshCell:
 
     def gradient_by_distance(self, length: int, seed: int) -> dict[str, list[float]]:
         """‖∂L⟨T⟩/∂s⟨T-d⟩‖ for d = 0, 1, ..., T - 1, of each state s.
+
+        Of each state by itself, and with what happens inside timestep T (d = 0), which a layer's own outputs do not
+        show: `unrolled.inspecting.gradients` looks at whole stacks of trained models, from d = 1 on.
 
         L⟨T⟩ is the product of the output a⟨T⟩ with a random unit vector; the root of the mean square over 16 sequences
         of inputs from N(0, 1).

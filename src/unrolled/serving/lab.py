@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field, field_validator
 
+from unrolled.files import finite
 from unrolled.nn.initialisers import NAMES as INITIALISERS
 from unrolled.serving import diagrams, fresh
 from unrolled.serving.bodies import Body
@@ -105,14 +105,13 @@ def steps_of(body: StepsBody) -> dict[str, Any]:
     made = _made(body, len(body.inputs[0]), body.hidden)
     shown = [node["id"] for node in diagrams.diagram(made.cell)["nodes"]]
     steps = made.run(body.inputs)
-    return {"steps": [{str(id): [finite(v) for v in values[id]] for id in shown} for values in steps]}
+    return {"steps": [{str(id): finite(values[id]) for id in shown} for values in steps]}
 
 
 def gradients_of(body: GradientsBody) -> dict[str, Any]:
     """See `POST /v1/lab/gradients`."""
     made = _made(body, body.hidden, body.hidden)
-    found = made.gradient_by_distance(body.length, body.seed)
-    return {"curves": {state: [finite(norm) for norm in norms] for state, norms in found.items()}}
+    return {"curves": finite(made.gradient_by_distance(body.length, body.seed))}
 
 
 def _made(body: CellBody, inputs: int, hidden: int) -> fresh.FreshCell:
@@ -122,8 +121,3 @@ def _made(body: CellBody, inputs: int, hidden: int) -> fresh.FreshCell:
         )
     except ValueError as error:
         raise wrong(str(error)) from None
-
-
-def finite(number: float) -> float | None:
-    """JSON has no infinity."""
-    return number if math.isfinite(number) else None

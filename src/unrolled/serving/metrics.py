@@ -32,7 +32,10 @@ class Metrics:
             "unrolled_turn_seconds", "What one such call took.", buckets=SECONDS, registry=self.registry
         )
         self.symbols = Counter(
-            "unrolled_symbols", "Timesteps read and symbols drawn.", ["model"], registry=self.registry
+            "unrolled_symbols",
+            "Timesteps read and symbols drawn, but for what is read whole.",
+            ["model"],
+            registry=self.registry,
         )
         self.streams_closed = Counter(
             "unrolled_streams_closed", "Streams that are gone, by reason.", ["reason"], registry=self.registry
@@ -40,13 +43,10 @@ class Metrics:
         self.reloads = Counter(
             "unrolled_reloads", "Runs that were replaced on disk, by outcome.", ["outcome"], registry=self.registry
         )
-        self._gauges: list[Gauge] = []
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
         """A number that is asked for when it is read."""
-        gauge = Gauge(name, help, registry=self.registry)
-        gauge.set_function(value)
-        self._gauges.append(gauge)
+        Gauge(name, help, registry=self.registry).set_function(value)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class Refused(Exception):
     """A request that is refused.
@@ -20,3 +23,19 @@ class Refused(Exception):
 def wrong(reason: str) -> Refused:
     """422: what was sent cannot be used."""
     return Refused(422, reason)
+
+
+def in_words(errors: Sequence[Any]) -> str:
+    """What pydantic found, as one sentence for each place: first those that say most."""
+    found: dict[str, str] = {}
+    for one in errors:
+        place = ".".join(str(part) for part in one["loc"] if part != "body" and not _is_a_kind(part)) or "the body"
+        found.setdefault(place, str(one["msg"]))
+    shown = [f"{place}: {words}" for place, words in list(found.items())[:5]]
+    more = len(found) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _is_a_kind(part: object) -> bool:
+    """Whether a part of a place is only the name of an alternative of a union."""
+    return isinstance(part, str) and ("[" in part or part == "str")

@@ -84,7 +84,6 @@ class _Request:
     def __init__(self, rows: Sequence[Row], future: asyncio.Future[None], listener: Callable[[], None] | None) -> None:
         self.rows, self.future, self.listener = rows, future, listener
         self.left = len(rows)
-        self.waiting: deque[Row] = deque(rows)
         self.cancelled = False
 
 
@@ -212,14 +211,13 @@ class Scheduler:
         """Rows that wait or run."""
         return self._waiting
 
-    async def answers(self, rows: Sequence[Row], *, seconds: float | None = None) -> list[Any]:
+    async def answers(self, rows: Sequence[Row]) -> list[Any]:
         """The answers of rows, in their order.
 
         Raises:
             Refused: the queue is full, the time is up, or one of them cannot be answered.
         """
-        request = self._enter(rows, None)
-        most = self.limits.request_seconds if seconds is None else seconds
+        request, most = self._enter(rows, None), self.limits.request_seconds
         try:
             async with asyncio.timeout(most):
                 await request.future

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from unrolled.data.examples import part_of
-from unrolled.data.labelled import Example
-from unrolled.data.vocabulary import BOS, UNK
+from unrolled.data.vocabulary import UNK
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
+from unrolled.files import finite
 from unrolled.serving import bodies
+from unrolled.serving.given import (
+    check_encodable,
+    check_length,
+    length_of,
+    prefix_of,
+    sequence_of,
+    spellings_of,
+    start_of,
+)
 from unrolled.serving.limits import Limits
-from unrolled.serving.loaded import Loaded, Rows, unstacked
+from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused, wrong
 from unrolled.serving.scheduler import Row, Scheduler
 from unrolled.serving.work.drawing import Drawing
 from unrolled.serving.work.reading import Reading
 from unrolled.serving.work.whole import Whole
 from unrolled.tasks.drawing import Spoken, generator_of, sampler_of
+
+LOWEST = -1e30
 
 
 class Service:
@@ -129,17 +136,17 @@ class Service:
                 return [run.observe(one, label=body.label).as_dict() for one in given]
             return [run.observe(one).as_dict() for one in given]
 
-        numbers = _length(x) * loaded.run.recipe.model.hidden * 10
+        numbers = length_of(x) * loaded.run.recipe.model.hidden * 10
         if numbers > self._limits.answer_numbers:
             raise Refused(413, f"that would be some {numbers:,} numbers; show the gates of a shorter piece")
-        row = Whole(object(), ask, x, _length(x))
+        row = Whole(object(), ask, x, length_of(x))
         found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
         return found
 
     # -- rows
 
     def _whole(self, loaded: Loaded, key: Any, ask: Any, x: Any) -> Whole:
-        return Whole((loaded.key, key), ask, x, _length(x))
+        return Whole((loaded.key, key), ask, x, length_of(x))
 
     def _score_rows(self, loaded: Loaded, body: bodies.ScoreBody) -> list[Row]:
         _check_wishes(loaded, body)
@@ -154,7 +161,7 @@ class Service:
                 wish = {"labels": body.labels[number]}
             elif loaded.task == "translate":
                 wish = {"source": body.source}
-            rows.append(Whole(object(), partial(_score_each, run, wish), x, _length(x)))
+            rows.append(Whole(object(), partial(_score_each, run, wish), x, length_of(x)))
         return rows
 
     def _scored_reading(self, loaded: Loaded, x: Any, label: str | None) -> Reading:
@@ -165,7 +172,7 @@ class Service:
         targets = run.targets_of(text)
         start, state = start_of(loaded, label)
         symbols = [start, *targets[:-1]]
-        spellings = _spellings(loaded, text, len(symbols))
+        spellings = spellings_of(loaded, text, len(symbols))
         return Reading(loaded, symbols, state, spellings, targets=targets)
 
     def _drawing(self, loaded: Loaded, body: bodies.SampleBody, seed: int) -> Drawing:
@@ -208,7 +215,7 @@ def _score_each(run: Any, wish: dict[str, Any], given: list[Any]) -> list[Score]
     return [run.score(x, **wish) for x in given]
 
 
-# -- what models are given
+# -- what can be asked
 
 
 def check_can(loaded: Loaded, verb: str) -> None:
@@ -226,83 +233,6 @@ def served_verbs(loaded: Loaded) -> list[str]:
     if loaded.task == "translate":
         verbs.append("translate")
     return [*verbs, "gates"] if loaded.recurrent is not None else verbs
-
-
-def sequence_of(loaded: Loaded, x: Any, limits: Limits) -> Any:
-    """An input as the run takes it: a text, a tuple of tokens, or frames (T, D)."""
-    check_length(len(x), limits)
-    if isinstance(x, str):
-        check_encodable(x)
-        return x
-    if x and isinstance(x[0], str):
-        if loaded.task != "tag":
-            raise wrong(f"{loaded.name} reads texts: give strings, not lists of tokens")
-        for token in x:
-            check_encodable(token)
-            if not token.strip():
-                raise wrong("a token is empty: leave it out")
-        return tuple(x)
-    if not x:
-        raise wrong("a sequence is empty: there is nothing to read")
-    if loaded.task not in ("classify", "tag"):
-        raise wrong(f"{loaded.name} reads texts: give strings, not frames")
-    widths = {len(frame) for frame in x}
-    if len(widths) > 1 or widths == {0}:
-        raise wrong(
-            f"the frames of a sequence have {', '.join(map(str, sorted(widths)))} numbers: they must all have as many"
-        )
-    frames = np.array(x, dtype=np.float64)
-    if np.abs(frames).max() > np.finfo(np.float32).max:
-        raise wrong("a frame holds a number that is too large")
-    return frames.astype(np.float32)
-
-
-def check_length(symbols: int, limits: Limits) -> None:
-    """Refuse what is too long."""
-    if symbols > limits.symbols:
-        raise Refused(413, f"a sequence of {symbols:,} symbols: at most {limits.symbols:,} are read; send a stream")
-
-
-def check_encodable(text: str) -> None:
-    """JSON can carry half of a surrogate pair, which is no character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise wrong("a text holds half of a surrogate pair (\\ud800 to \\udfff): that is no character") from None
-
-
-def start_of(loaded: Loaded, label: str | None) -> tuple[int, Rows]:
-    """The first symbol that is read, and the state before it."""
-    run: Any = loaded.run
-    if loaded.task == "generate":
-        try:
-            wanted = run.label_id(label)
-        except UserError as error:
-            raise wrong(str(error)) from None
-        if wanted is None and run.classes:
-            raise wrong(f"{loaded.name} has classes: say which one with label; {', '.join(run.classes)}")
-        with torch.no_grad():
-            ids = None if wanted is None else torch.tensor([wanted], device=run.device)
-            first, state = run.model.begin(1, ids)
-            return int(first[0]), loaded.begin_state() if state is None else unstacked(state, 1)[0]
-    if label is not None:
-        raise wrong(f"{loaded.name} is of the task {loaded.task}: label is for generators and classifiers")
-    with torch.no_grad():
-        return BOS, loaded.begin_state()
-
-
-def prefix_of(loaded: Loaded, text: str, label: str | None) -> tuple[list[int], list[list[int]] | None, Rows]:
-    """What is read of a prefix: symbols, their spellings, and the state before them."""
-    start, state = start_of(loaded, label)
-    symbols = [start, *loaded.vocabulary.encode(text)]
-    return symbols, _spellings(loaded, text, len(symbols)), state
-
-
-def _spellings(loaded: Loaded, text: str, count: int) -> list[list[int]] | None:
-    if not loaded.run.recipe.model.characters:
-        return None
-    words = ["\n", *loaded.vocabulary.split(text)]  # <bos> is not spelt
-    return [loaded.vocabulary.spell(word) for word in words[:count]]
 
 
 def _check_wishes(loaded: Loaded, body: bodies.ScoreBody) -> None:
@@ -324,29 +254,6 @@ def _check_wishes(loaded: Loaded, body: bodies.ScoreBody) -> None:
             check_encodable(text)
 
 
-def _length(x: Any) -> int:
-    return len(x.split()) + len(x) // 8 if isinstance(x, str) else len(x)
-
-
-def example_of(loaded: Loaded, x: Any) -> tuple[NDArray[Any], NDArray[np.int64] | None, list[str]]:
-    """What an encoder reads of a sequence: ids or frames, spellings, and the timesteps as people see them."""
-    run: Any = loaded.run
-    try:
-        example = run._example(x, 1) if loaded.task == "tag" else Example(x, None, 1)
-        spell = run.recipe.model.characters > 0
-        part = part_of("the sequence given", [example], run.symbols.inputs, lambda _: 0, spell=spell)
-    except UserError as error:
-        raise wrong(str(error)) from None
-    inputs = part.inputs[0]
-    if isinstance(example.x, np.ndarray):
-        shown = [""] * len(inputs)
-    elif isinstance(example.x, tuple):
-        shown = list(example.x)
-    else:
-        shown = [run.symbols.inputs.symbol(id) for id in inputs.tolist()]
-    return inputs, None if part.spellings is None else part.spellings[0], shown
-
-
 # -- what is answered
 
 
@@ -355,9 +262,9 @@ def candidate_of(one: Any) -> bodies.Candidate:
     return bodies.Candidate(symbol=one.symbol, shown=one.shown, probability=one.probability)
 
 
-def finite(number: float) -> float | None:
-    """JSON has no infinity."""
-    return number if math.isfinite(number) else None
+def logged(number: float) -> float:
+    """A log-probability; minus infinity, which JSON does not have, as a number that is low enough."""
+    return max(number, LOWEST)
 
 
 def _prediction(loaded: Loaded, one: Any) -> bodies.Prediction:
@@ -382,11 +289,11 @@ def _score(loaded: Loaded, one: Any, symbols: bool) -> bodies.Score:
     each = None
     if symbols:
         each = [
-            bodies.SymbolScore(symbol=s.symbol, shown=s.shown, log_probability=max(s.log_probability, -1e30))
+            bodies.SymbolScore(symbol=s.symbol, shown=s.shown, log_probability=logged(s.log_probability))
             for s in one.symbols
         ]
     return bodies.Score(
-        log_probability=max(one.log_probability, -1e30),
+        log_probability=logged(one.log_probability),
         perplexity=finite(one.perplexity),
         unknown=one.unknown,
         symbols=each,

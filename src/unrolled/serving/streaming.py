@@ -10,26 +10,16 @@ import numpy as np
 import torch
 
 from unrolled.serving import bodies
+from unrolled.serving.given import check_encodable, check_length, example_of, prefix_of, sequence_of
 from unrolled.serving.library import Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused, wrong
 from unrolled.serving.scheduler import Scheduler
-from unrolled.serving.service import (
-    candidate_of,
-    check_encodable,
-    check_length,
-    example_of,
-    prefix_of,
-    sequence_of,
-    start_of,
-)
+from unrolled.serving.service import candidate_of, logged
 from unrolled.serving.streams import Held, StreamTable, Tokens, Value
 from unrolled.serving.work.labelling import Labelling
 from unrolled.serving.work.reading import Reading
-
-LOWEST = -1e30
-"""In the place of minus infinity, which JSON does not have."""
 
 
 class Streaming:
@@ -96,9 +86,8 @@ class Streaming:
             if body.label is not None:
                 raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
             return Value(None if loaded.latency else loaded.begin_state()), None
-        start, state = start_of(loaded, body.label)
-        spellings = prefix_of(loaded, "", body.label)[1]
-        row = Reading(loaded, [start], state, spellings, top=body.top)
+        symbols, spellings, state = prefix_of(loaded, "", body.label)
+        row = Reading(loaded, symbols, state, spellings, top=body.top)
         await self._scheduler.answers([row])
         following = [candidate_of(one) for one in row.candidates[-1]] if body.top else []
         return Value(row.state, row.output), following
@@ -122,9 +111,10 @@ class Streaming:
         symbols, spellings = _pieces(loaded, text)
         assert isinstance(value.state, tuple)
         if not symbols:
-            answer = bodies.Appended(position=value.position, answered=value.position, steps=[], ended=body.end)
-            answer.log_probability = max(value.log_probability, LOWEST)
-            return value, answer
+            return value, bodies.Appended(
+                position=value.position, answered=value.position, steps=[], ended=body.end,
+                log_probability=logged(value.log_probability),
+            )  # fmt: skip
         row = Reading(
             loaded, symbols, value.state, spellings, targets=list(symbols), top=body.top, every=True, entropies=True,
             output=value.output, observe=body.gates,
@@ -135,7 +125,7 @@ class Streaming:
         position = value.position + len(symbols)
         after = Value(row.state, row.output, None, position, position, total)
         return after, bodies.Appended(
-            position=position, answered=position, steps=steps, log_probability=max(total, LOWEST), ended=body.end,
+            position=position, answered=position, steps=steps, log_probability=logged(total), ended=body.end,
             gates=_gates(row.seen) if body.gates else None,
         )  # fmt: skip
 
@@ -183,7 +173,7 @@ def _heard(loaded: Loaded, row: Reading, number: int, top: int) -> bodies.Step:
     symbol = row.symbols[number]
     return bodies.Step(
         symbol=loaded.vocabulary.text(symbol), shown=loaded.shown(symbol),
-        log_probability=max(row.logs[number], LOWEST), entropy=row.entropy[number],
+        log_probability=logged(row.logs[number]), entropy=row.entropy[number],
         next=[candidate_of(one) for one in row.candidates[number]] if top else [],
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import safetensors.torch
@@ -206,7 +207,7 @@ class StreamTable:
         while True:
             await asyncio.sleep(every)
             oldest = time.monotonic() - self._limits.stream_seconds
-            for id, held in list(self._held.items())[:1000]:
+            for id, held in list(islice(self._held.items(), 1000)):
                 if held.used > oldest:
                     break
                 if not held.users:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from unrolled.serving import bodies
 from unrolled.serving.library import Shelf
 from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused
 from unrolled.serving.routes.common import BRIEF, PROBLEMS, model_of, serving_of
+from unrolled.serving.scheduler import Running
 from unrolled.serving.service import candidate_of, served_verbs
-from unrolled.serving.work.drawing import UNREAD, Drawing
+from unrolled.serving.work.drawing import UNREAD, Drawing, Drawn
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
 Named = Annotated[Loaded, Depends(model_of)]
 Answer = TypeVar("Answer")
+PATIENCE = 5.0
+"""Seconds that a reader of events has beyond the drawing's own time, to read the last of them."""
+logger = logging.getLogger("unrolled.serving")
 
 
 def summary(name: str, shelf: Shelf) -> dict[str, Any]:
@@ -89,57 +96,71 @@ async def sample(model: Named, body: bodies.SampleBody, request: Request) -> bod
     if not body.stream:
         return await unless_gone(request, serving.service.sample(model, body))
     (row,), seed = serving.service.drawings(model, body)
-    events = drawn_events(serving, row, body.prefix, seed)
-    first = await anext(events)  # what is refused is refused before the answer begins
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-    async def all_events() -> AsyncIterator[bytes]:
-        try:
-            yield first
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()  # type: ignore[attr-defined]
-
-    return StreamingResponse(all_events(), media_type="text/event-stream", headers=headers)
-
-
-async def drawn_events(serving: Any, row: Drawing, prefix: str, seed: int) -> AsyncIterator[bytes]:
-    """Symbols as they are drawn. When the reader goes away, the row ends; when it is slow, the row waits."""
-    from collections import deque
-
-    row.unread = deque()
-    news = asyncio.Event()
+    row.unread, news = deque(), asyncio.Event()
     running = serving.scheduler.begin(row, news.set)
-    index = 0
-    try:
-        yield _event("begin", {"seed": seed})
-        async with asyncio.timeout(serving.limits.sample_seconds):
-            while True:
+    most = serving.limits.sample_seconds
+    events = drawn_events(row, news, running, body.prefix, seed, most)
+    return Events(events, running.end, most + PATIENCE)
+
+
+class Events(StreamingResponse):
+    """Server-sent events. Whatever ends them, `ended` is called: also when nobody reads them for so many seconds."""
+
+    def __init__(self, events: AsyncIterator[bytes], ended: Callable[[], None], seconds: float) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._ended, self._seconds = ended, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            logger.info("a reader of events did not read for so long that it is given up")
+        finally:
+            self._ended()
+
+
+async def drawn_events(
+    row: Drawing, news: asyncio.Event, running: Running, prefix: str, seed: int, seconds: float
+) -> AsyncIterator[bytes]:
+    """Symbols as they are drawn; when the reader is slow, the row waits.
+
+    Args:
+        news: set after each turn of the row. seconds: after which it is ended.
+    """
+    assert row.unread is not None
+    yield _event("begin", {"seed": seed})
+    ends, index = asyncio.get_running_loop().time() + seconds, 0
+    while True:
+        try:
+            async with asyncio.timeout_at(ends):
                 await news.wait()
-                news.clear()
-                over, failure = row.done, row.failure
-                while row.unread:
-                    one = row.unread.popleft()
-                    yield _event("symbol", {
-                        "index": index, "text": one.text, "shown": one.shown, "probability": one.probability,
-                        "alternatives": [candidate_of(other).model_dump() for other in one.alternatives],
-                    })  # fmt: skip
-                    index += 1
-                    if row.parked and len(row.unread) <= UNREAD // 2:
-                        row.parked = False
-                        running.resume()
-                if failure is not None:
-                    yield _event("problem", {"error": str(failure)})
-                    return
-                if over:
-                    yield _event("end", {"reason": row.reason, "text": prefix + row.text})
-                    return
-    except TimeoutError:
-        words = f"after {serving.limits.sample_seconds:g} s the server ends what is drawn; go on with a prefix"
-        yield _event("problem", {"error": words})
-    finally:
-        running.end()
+        except TimeoutError:
+            words = f"after {seconds:g} s the server ends what is drawn; go on with a prefix"
+            yield _event("problem", {"error": words})
+            return
+        news.clear()
+        over, failure = row.done, row.failure
+        while row.unread:
+            yield _event("symbol", {"index": index, **_symbol(row.unread.popleft())})
+            index += 1
+            if row.parked and len(row.unread) <= UNREAD // 2:
+                row.parked = False
+                running.resume()
+        if failure is not None:
+            yield _event("problem", {"error": str(failure)})
+            return
+        if over:
+            yield _event("end", {"reason": row.reason, "text": prefix + row.text})
+            return
+
+
+def _symbol(one: Drawn) -> dict[str, Any]:
+    return {
+        "text": one.text, "shown": one.shown, "probability": one.probability,
+        "alternatives": [candidate_of(other).model_dump() for other in one.alternatives],
+    }  # fmt: skip
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

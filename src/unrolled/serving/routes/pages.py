@@ -1,4 +1,7 @@
-"""The pages: files of this package and plotly.js, read into memory once. A request only ever names one of them."""
+"""The pages: files of this package and of those that carry scripts for it, read into memory once.
+
+A request only ever names one of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
 
 from unrolled.serving.refusals import Refused
 
@@ -20,6 +24,7 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Scripts come from here alone; plotly.js sets styles of its own."""
+DOCS_SCRIPT, DOCS_STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
 HEADERS = {
     "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -40,7 +45,9 @@ def page_files() -> dict[str, File]:
     """All files by name."""
     place = files("unrolled.serving") / "page"
     found = [*place.iterdir(), *(place / "js").iterdir(), files("plotly") / "package_data" / "plotly.min.js"]
-    return {one.name: _read(one) for one in found if one.is_file() and _ending(one.name) in TYPES}
+    named = {one.name: one for one in found if one.is_file() and _ending(one.name) in TYPES}
+    named |= {f"docs/{name}": files("fastapi_offline") / "static" / name for name in (DOCS_SCRIPT, DOCS_STYLE)}
+    return {name: _read(one) for name, one in named.items()}
 
 
 def _ending(name: str) -> str:
@@ -79,7 +86,16 @@ async def lab(request: Request) -> Response:
     return answer("lab.html", request)
 
 
-@router.get("/static/{name}")
+@router.get("/docs")
+async def docs() -> HTMLResponse:
+    """The API's description as a page; its scripts come from here, not from the network."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json", title="Unrolled: the API", swagger_js_url=f"/static/docs/{DOCS_SCRIPT}",
+        swagger_css_url=f"/static/docs/{DOCS_STYLE}", swagger_favicon_url="data:,",
+    )  # fmt: skip
+
+
+@router.get("/static/{name:path}")
 async def static(name: str, request: Request) -> Response:
     """A script or a style."""
     return answer(name, request)

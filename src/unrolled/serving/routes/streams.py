@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 
 from unrolled.serving import bodies
-from unrolled.serving.refusals import Refused
+from unrolled.serving.refusals import Refused, in_words
 from unrolled.serving.routes.common import BRIEF, PROBLEMS, serving_of
 from unrolled.serving.routes.models import Named
 
@@ -81,8 +81,6 @@ async def talk(socket: WebSocket, name: str, id: str) -> None:
                     await socket.close()
                     return
             except ValidationError as error:
-                from unrolled.serving.app import in_words
-
                 await socket.send_text(json.dumps({"error": in_words(error.errors()), "status": 422}))
             except Refused as refusal:
                 await socket.send_text(json.dumps({"error": refusal.reason, "status": refusal.status}))

@@ -103,8 +103,8 @@ def _say(row: Drawing, symbol: int, probability: float, alternatives: list[Candi
     ended = row.ends and symbol == EOS
     row.done = ended or len(row.drawn) >= row.length
     text = "" if ended else row.spoken.add(symbol)
-    if row.done:
-        text += row.spoken.rest() if text == "" else ""
+    if row.done and not text:
+        text = row.spoken.rest()
     row.text += text
     if row.unread is not None:
         row.unread.append(Drawn(text, row.loaded.shown(symbol), probability, alternatives))
@@ -112,30 +112,24 @@ def _say(row: Drawing, symbol: int, probability: float, alternatives: list[Candi
 
 def _ids(rows: Sequence[Drawing], logs: Tensor) -> list[int]:
     """Each row's symbol: rows of like settings together, each with the numbers that it would draw alone."""
-    ids = [0] * len(rows)
     alike: dict[Sampler, list[int]] = {}
     for column, row in enumerate(rows):
         alike.setdefault(row.settings, []).append(column)
-    states = [row.generator.get_state() for row in rows]
-    try:
-        for settings, columns in alike.items():
-            if settings.repetition != 1:  # needs each row's own past
-                shares = torch.cat(
-                    [
-                        distribution(logs[c : c + 1], settings, torch.tensor([rows[c].drawn], dtype=torch.int64))
-                        for c in columns
-                    ]
-                )
-            else:
-                shares = distribution(logs[columns], settings)
-            uniform = torch.cat([torch.rand(1, 1, generator=rows[c].generator, dtype=torch.float64) for c in columns])
-            for column, symbol in zip(columns, chosen(shares, uniform).tolist(), strict=True):
-                ids[column] = symbol
-    except Exception:
-        for row, state in zip(rows, states, strict=True):  # when a turn fails no row has changed
-            row.generator.set_state(state)
-        raise
+    # All that can fail comes before the first draw: when a turn fails no row has changed.
+    shares = torch.empty(logs.shape, dtype=torch.float64)
+    for settings, columns in alike.items():
+        shares[columns] = _shares([rows[column] for column in columns], logs[columns], settings)
+    uniform = torch.cat([torch.rand(1, 1, generator=row.generator, dtype=torch.float64) for row in rows])
+    ids: list[int] = chosen(shares, uniform).tolist()
     return ids
+
+
+def _shares(rows: Sequence[Drawing], logs: Tensor, settings: Sampler) -> Tensor:
+    """The probabilities that rows of the same settings draw from, (B, V)."""
+    if settings.repetition == 1:
+        return distribution(logs, settings)
+    pasts = [torch.tensor([row.drawn], dtype=torch.int64) for row in rows]  # of several lengths
+    return torch.cat([distribution(own.unsqueeze(0), settings, past) for own, past in zip(logs, pasts, strict=True)])
 
 
 def _alternatives(rows: Sequence[Drawing], logs: Tensor) -> list[list[Candidate]]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from unrolled.nn import LookaheadBidirectional
 from unrolled.nn.lookahead import Stream
-from unrolled.serving.loaded import Loaded, Rows, stacked, stepped, unstacked
+from unrolled.serving.loaded import Loaded, Rows
 from unrolled.serving.scheduler import Row
-from unrolled.serving.work.reading import PIECE, observed
+from unrolled.serving.work.piece import PIECE, Seen, lengths_of, run_piece
 
 
 @dataclass(eq=False)
@@ -40,7 +40,7 @@ class Labelling(Row):
     place: int = 0
     found: list[Tensor] = field(default_factory=list)
     best: list[int] = field(default_factory=list)
-    seen: list[list[dict[str, Tensor]]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -70,24 +70,13 @@ class Labelling(Row):
 
 
 def _label(rows: Sequence[Labelling], most: int) -> None:
-    loaded = rows[0].loaded
-    piece = min(max(row.left for row in rows), max(1, min(PIECE, most // len(rows))))
-    lengths = [min(row.left, piece) for row in rows]
-    vectors = _vectors(rows, lengths, piece)
-    ragged = None if len(set(lengths)) == 1 else torch.tensor(lengths, device=vectors.device)
-    state, layer, seen = stacked([row.state for row in rows]), loaded.recurrent, None  # type: ignore[misc]
-    assert layer is not None
-    if rows[0].observe:
-        outputs, after, seen = layer(vectors, state, lengths=ragged, observe=True)
-    else:
-        outputs, after = stepped(layer, vectors, state, ragged)
-    said = [
-        _said(row, outputs[:steps, [column]]) for column, (row, steps) in enumerate(zip(rows, lengths, strict=True))
-    ]
-    states = unstacked(after, len(rows))
+    loaded, lengths = rows[0].loaded, lengths_of(rows, most)
+    assert loaded.recurrent is not None
+    outputs, states, seen = run_piece(loaded.recurrent, rows, _vectors(rows, lengths, max(lengths)), lengths)
+    said = [_said(row, outputs[:steps, [n]]) for n, (row, steps) in enumerate(zip(rows, lengths, strict=True))]
     for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
         if seen is not None:
-            row.seen.append(observed(seen, steps, column))
+            row.seen.append(seen[column])
         _keep(row, steps, states[column], *said[column])
     loaded.read(sum(lengths))
 
@@ -147,10 +136,7 @@ def _said(row: Labelling, outputs: Tensor) -> tuple[list[Tensor], list[int], Ten
         shares = model.log_probabilities(scores).exp() if model.classes else scores
         return list(shares[:, 0].cpu()), shares[:, 0].argmax(-1).tolist(), memory
     scores = model.output(model.head(outputs)).float()
-    held = scores
-    if model.outside is not None and model.handicap:
-        held = scores.clone()
-        held[..., model.outside] -= model.handicap
+    held = model.held_back(scores)
     if model.crf is None:
         return list(scores.softmax(-1)[:, 0].cpu()), held.argmax(-1)[:, 0].tolist(), None
     shares, memory = model.crf.filtered(held, row.memory)

@@ -11,23 +11,16 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.scores import Candidate
-from unrolled.serving.loaded import Loaded, Rows, stacked, stepped, unstacked
+from unrolled.serving.loaded import Loaded, Rows
 from unrolled.serving.scheduler import Row
+from unrolled.serving.work.piece import Seen, lengths_of, run_piece
 
 NUMBERS = 8_000_000
 """Log-probabilities that are in memory at once."""
-PIECE = 256
-"""Timesteps of a row in one turn, at most."""
 
 
-@dataclass
-class Heard:
-    """What was found out about one symbol that was read."""
-
-    symbol: int
-    log_probability: float
-    entropy: float
-    next: list[Candidate] = field(default_factory=list)
+Said = tuple[list[float], list[float], list[list[Candidate]]]
+"""Of a piece: log-probabilities of targets, entropies, candidates."""
 
 
 @dataclass(eq=False)
@@ -57,7 +50,7 @@ class Reading(Row):
     logs: list[float] = field(default_factory=list)
     entropy: list[float] = field(default_factory=list)
     candidates: list[list[Candidate]] = field(default_factory=list)
-    seen: list[list[dict[str, Tensor]]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -94,39 +87,22 @@ class Reading(Row):
 def read(rows: Sequence[Reading], most: int) -> None:
     """A turn of rows that read."""
     loaded = rows[0].loaded
-    model, device = loaded.model, loaded.run.device
-    piece = min(max(row.left for row in rows), max(1, min(PIECE, most // len(rows))))
-    lengths = [min(row.left, piece) for row in rows]
-    inputs, spellings = _inputs(rows, lengths, piece, device)
-    vectors = model.vectors(inputs, spellings)
-    ragged = None if len(set(lengths)) == 1 else torch.tensor(lengths, device=device)
-    state = stacked([row.state for row in rows])
-    seen = None
-    if rows[0].observe:
-        outputs, after, seen = model.recurrent(vectors, state, lengths=ragged, observe=True)
-    else:
-        outputs, after = stepped(model.recurrent, vectors, state, ragged)
+    model, lengths = loaded.model, lengths_of(rows, most)
+    vectors = model.vectors(*_inputs(rows, lengths, max(lengths), loaded.run.device))
+    outputs, states, seen = run_piece(model.recurrent, rows, vectors, lengths)
     said = _said(rows, lengths, outputs)
-    states = unstacked(after, len(rows))
     for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
         if seen is not None:
-            row.seen.append(observed(seen, steps, column))
-        row.logs += said[column][0]
-        row.entropy += said[column][1]
-        row.candidates += said[column][2]
+            row.seen.append(seen[column])
+        logs, entropies, candidates = said[column]
+        row.logs += logs
+        row.entropy += entropies
+        row.candidates += candidates
         row.state, row.output = states[column], outputs[steps - 1, column].clone()
         row.place += steps
         if not row.left:
             row.through()
     loaded.read(sum(lengths))
-
-
-def observed(seen: Any, steps: int, column: int) -> list[dict[str, Tensor]]:
-    """What was seen of one sequence, layer by layer, (T, H) each."""
-    return [
-        {name: seen.layer(layer)[name][:steps, column].clone() for name in seen.layer(layer)}
-        for layer in range(seen.num_layers)
-    ]
 
 
 def _inputs(
@@ -143,9 +119,7 @@ def _inputs(
     return ids.to(device), None if spelt is None else spelt.to(device)
 
 
-def _said(
-    rows: Sequence[Reading], lengths: list[int], outputs: Tensor
-) -> list[tuple[list[float], list[float], list[list[Candidate]]]]:
+def _said(rows: Sequence[Reading], lengths: list[int], outputs: Tensor) -> list[Said]:
     """Of each row the log-probabilities of its targets, the entropies and the candidates that are wanted of the piece.
 
     A stream's first target follows the output that the piece before ended with.
@@ -153,8 +127,7 @@ def _said(
     vectors: list[Tensor] = []
     wanted: list[tuple[int, int, bool]] = []  # row, target or -1, whether candidates are wanted
     for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
-        before = len(row.logs) == 0 and row.place == 0 and row.output is not None and bool(row.targets)
-        if before and row.output is not None:
+        if row.place == 0 and row.output is not None and row.targets:
             vectors.append(row.output.unsqueeze(0))
             wanted.append((column, row.targets[0], False))
         ahead = 1 if row.every else 0  # a stream's targets are the symbols themselves, one before what follows
@@ -166,7 +139,7 @@ def _said(
             target = row.targets[number] if number < len(row.targets) else -1
             last = row.place + step == len(row.symbols) - 1
             wanted.append((column, target, bool(row.top) and (row.every or last)))
-    found: list[tuple[list[float], list[float], list[list[Candidate]]]] = [([], [], []) for _ in rows]
+    found: list[Said] = [([], [], []) for _ in rows]
     if not wanted:
         return found
     model, flat = rows[0].loaded.model, torch.cat(vectors)
@@ -178,16 +151,16 @@ def _said(
 
 
 def _say(
-    rows: Sequence[Reading], wanted: list[tuple[int, int, bool]], logs: Tensor,
-    found: list[tuple[list[float], list[float], list[list[Candidate]]]],
+    rows: Sequence[Reading], wanted: list[tuple[int, int, bool]], logs: Tensor, found: list[Said]
 ) -> None:  # fmt: skip
     targets = torch.tensor([max(target, 0) for _, target, _ in wanted], device=logs.device)
     own = logs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).tolist()
     top = max((rows[column].top for column, _, candidates in wanted if candidates), default=0)
-    shares = logs.exp() if top or any(rows[column].entropies for column, _, _ in wanted) else logs
+    entropies = any(rows[column].entropies for column, _, _ in wanted)
+    shares = logs.exp() if top or entropies else logs
     best = shares.topk(min(top, shares.shape[-1])) if top else None
     unsure: list[float] = []
-    if any(rows[column].entropies for column, _, _ in wanted):
+    if entropies:
         unsure = (-torch.where(shares > 0, shares * logs, 0.0).sum(-1) / math.log(2)).tolist()
     ids, values = ([], []) if best is None else (best.indices.tolist(), best.values.tolist())
     for place, (column, target, candidates) in enumerate(wanted):

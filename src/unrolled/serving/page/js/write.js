@@ -54,7 +54,7 @@ function summary(steps, past) {
   return `${count(steps.length)}, log P ${total.toFixed(2)}, ${bits.toFixed(2)} bits a symbol`;
 }
 
-export function joined(past) {
+function joined(past) {
   return past[0].gates.map((_, layer) => Object.fromEntries(Object.keys(past[0].gates[layer]).map(
     (name) => [name, past.flatMap((one) => one.gates[layer][name])])));
 }
