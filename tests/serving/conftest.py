@@ -36,7 +36,7 @@ def recipe_of(folder: Path, name: str, task: str, lines: str, **more: Any) -> No
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, story: Path, worker_id: str) -> Path:
-    """A folder of runs: writer, words, names, reviews, tags, both, ahead, dates. Trained by the first who asks."""
+    """A folder of runs: writer, words, names, reviews, origins, tags, both, ahead, dates. Trained by the first who asks."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "serving"
     folder.mkdir(exist_ok=True)
@@ -60,6 +60,9 @@ def train_all(folder: Path, text: str) -> None:
     recipe_of(folder, "words", "language-model", text, **{"data.level": "word", "model.characters": 4})
     recipe_of(folder, "names", "generate", names * 6, **{"data.level": "character"})
     recipe_of(folder, "reviews", "classify", reviews * 3, **one_way, **{"model.pooling": "attention"})
+    recipe_of(folder, "origins", "classify", names * 3, **one_way, **{
+        "data.level": "character", "model.pooling": "last",
+    })  # fmt: skip
     recipe_of(folder, "tags", "tag", SENTENCES + "\n", **one_way, **{"model.crf": False})
     recipe_of(folder, "both", "tag", SENTENCES + "\n", **{"model.bidirectional": True})
     recipe_of(folder, "ahead", "tag", SENTENCES + "\n", **{

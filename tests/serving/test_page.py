@@ -207,15 +207,65 @@ def test_the_classes_are_those_of_the_run(model: Callable[..., Any], library: Li
     shown = bars_of(page, "Classes and their probabilities")
     assert shown == {name: said(share) for name, share in found.probabilities.items()}
     expect(page.get_by_text("On the way:")).to_be_visible()
+    way = page.get_by_role("img", name="What it thought on the way, over 2 timesteps")
+    expect(way.locator(".scatterlayer .trace")).to_have_count(2)
 
 
-def test_the_translation_is_the_run_s(model: Callable[..., Any], served: Served) -> None:
+def test_tags_come_with_every_key(model: Callable[..., Any], library: Library) -> None:
+    page = model("tags")
+    page.route("**/predict", lambda route: None)  # never answered: what is seen comes from the stream
+    field, words = page.locator("#label"), ["the", "old", "cat", "slept"]
+    tags = page.get_by_role("list", name="Tokens and their labels").get_by_role("listitem")
+    run: Any = library.get("tags").run
+    for count in range(1, 5):
+        field.press_sequentially(words[count - 1])
+        expect(tags).to_have_count(count)
+        expect(tags.nth(count - 1)).to_contain_text(words[count - 1])
+        assert [tag.locator("small").inner_text() for tag in tags.all()] == list(run.predict(words[:count]).labels)
+        field.press_sequentially(" ")
+    page.get_by_text("Gates and states").click()
+    expect(page.get_by_role("img", name="12 units by 4 timesteps")).to_be_visible()
+    for _ in range(7):
+        field.press("Backspace")
+    expect(tags).to_have_count(3)
+
+
+def test_look_ahead_labels_late_and_then_all(model: Callable[..., Any], served: Served, library: Library) -> None:
+    page, words = model("ahead"), "the old cat slept a dog sat a aunt".split()
+    field, tags = page.locator("#label"), page.get_by_role("list", name="Tokens and their labels").get_by_role("listitem")
+    expect(page.get_by_text(f"at most {library.get('ahead').latency} timesteps after it")).to_be_visible()
+    field.fill(" ".join(words))
+    expect(tags).to_have_count(9)  # after the pause
+    run: Any = library.get("ahead").run
+    labels = list(run.predict(words).labels)
+    assert [tag.locator("small").inner_text() for tag in tags.all()] == labels
+    page.route("**/predict", lambda route: None)
+    field.press_sequentially(" ran")
+    stream = served.told("ahead/streams")["id"]
+    answered = served.told(f"ahead/streams/{stream}", append=[*words, "ran"])["answered"]
+    assert 0 < answered < 9
+    expect(tags).to_have_count(answered)  # the rest waits
+    assert [tag.inner_text().split()[0] for tag in tags.all()] == words[:answered]
+
+
+
+def test_the_translation_is_the_run_s(model: Callable[..., Any], served: Served, library: Library) -> None:
     page = model("dates")
     page.locator("#source").fill("4 may 1999")
     (answer,) = served.told("dates/translate", texts=["4 may 1999"], beam=5, best=5)["answers"]
     expect(page.locator(".verdict")).to_have_text(answer["candidates"][0]["text"] or "(nothing)")
     assert page.locator("tbody tr").count() == len(answer["candidates"])
     expect(page.locator(".heatmaplayer image")).to_have_count(1)
+    run: Any = library.get("dates").run
+    tree = run.search_tree("4 may 1999", beam=5, best=5)
+    search = page.get_by_role("img", name=f"{len(tree.nodes) - 1} hypotheses in {tree.steps} steps")
+    expect(search).to_be_visible()
+    assert search.locator(".node.answer").count() == len(tree.path(tree.answer))
+    fates = {fate: sum(node.fate == fate for node in tree.nodes[1:]) for fate in ("pruned", "finished")}
+    best = {node.number for node in tree.path(tree.answer)}
+    for fate, count in fates.items():
+        own = sum(node.fate == fate for node in tree.nodes if node.number in best)
+        assert search.locator(f".node.{fate}").count() == count - own
 
 
 def test_the_lab_steps_through_a_cell(visits: Visits, served: Served) -> None:

@@ -120,24 +120,41 @@ def test_classifiers_say_the_class_so_far(served, library):
         assert step["probabilities"] == pytest.approx(whole.probabilities, rel=1e-3)
 
 
+def test_a_blank_is_a_symbol_where_symbols_are_characters(served, library):
+    whole = library.get("origins").run.predict("Ros si ")
+    for pieces in (["Ros", " ", "si", " "], ["Ros ", "si "], list("Ros si ")):
+        stream = served.told("origins/streams")["id"]
+        for piece in pieces:
+            told = served.told(f"origins/streams/{stream}", append=piece)
+        assert told["position"] == 7
+        assert told["steps"][-1]["probabilities"] == pytest.approx(whole.probabilities, rel=1e-4)
+
+
 def test_look_ahead_answers_with_its_delay(served, library):
     stream = served.told("ahead/streams")["id"]
     tokens = ["the", "old", "cat", "sat", "a", "dog", "ran"]
     labels: list[str] = []
+    shown: list[str] = []
     for token in tokens:
         told = served.told(f"ahead/streams/{stream}", append=[token])
         labels += [s["label"] for s in told["steps"]]
+        shown += [s["shown"] for s in told["steps"]]
         assert told["position"] - told["answered"] <= library.get("ahead").latency
     assert len(labels) < len(tokens)
-    labels += [s["label"] for s in served.told(f"ahead/streams/{stream}", end=True)["steps"]]
+    rest = served.told(f"ahead/streams/{stream}", end=True)["steps"]
+    labels += [s["label"] for s in rest]
     assert labels == list(library.get("ahead").run.predict(tokens).labels)
+    assert shown + [s["shown"] for s in rest] == tokens
     token = served.told("ahead/streams", held="client")["token"]
     joined: list[str] = []
+    shown = []
     for word in tokens:
         told = served.told("ahead/streams/append", token=token, append=[word], end=word == tokens[-1])
         token = told.get("token", "")
         joined += [s["label"] for s in told["steps"]]
+        shown += [s["shown"] for s in told["steps"]]
     assert joined == labels
+    assert shown == tokens
 
 
 @pytest.mark.parametrize(("name", "word"), [("both", "both ends"), ("dates", "whole source")])

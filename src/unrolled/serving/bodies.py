@@ -75,6 +75,7 @@ class TranslateBody(Body):
     block_repeats: int | None = Field(None, ge=0, le=100)
     best: int = Field(1, ge=1, le=64, description="How many answers, at most the beam's width.")
     attention: bool = Field(False, description="Also where each symbol of the best answer looked.")
+    tree: bool = Field(False, description="Also the search itself, hypothesis by hypothesis; of one text a request.")
 
 
 class GatesBody(Body):
@@ -246,11 +247,32 @@ class AttentionMap(BaseModel):
     weights: list[list[float]] = Field(description="(target, source), each row 1 in sum.")
 
 
+class Node(BaseModel):
+    """A hypothesis at one step of a search: a symbol after those of its parents."""
+
+    number: int
+    parent: int | None = Field(None, description="The number of the hypothesis that it continues; the root, 0, has none.")
+    step: int
+    symbol: str
+    log_probability: float
+    score: float = Field(description="What it was ranked by.")
+    rank: int = Field(description="Its place among the hypotheses of its step; the best is 0.")
+    fate: str = Field(description="continued, finished, cut, pruned or stopped.")
+
+
+class Tree(BaseModel):
+    """A beam search: every hypothesis, step by step, the root first."""
+
+    answer: int = Field(description="The number of the hypothesis that won.")
+    nodes: list[Node]
+
+
 class Translation(BaseModel):
     """The best answers, best first."""
 
     candidates: list[Hypothesis]
     attention: AttentionMap | None = None
+    tree: Tree | None = None
 
 
 class Translations(BaseModel):

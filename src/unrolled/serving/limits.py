@@ -21,7 +21,7 @@ class Limits:
         batch: sequences in one call of a model's layers. wait_seconds: for others to join it.
         turn_positions: timesteps times sequences in one call; what is longer goes on in another turn.
         long: symbols from which a sequence that has to be read at once goes to the lane for long ones.
-        answer_numbers: numbers in an answer that shows gates or attention.
+        answer_numbers: numbers in an answer that shows gates, attention or a search.
     """
 
     body_bytes: int = 2**20

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from unrolled.data.vocabulary import UNK
 from unrolled.decoding.scores import Score, SymbolScore
@@ -31,8 +32,11 @@ from unrolled.serving.work.drawing import Drawing
 from unrolled.serving.work.reading import Reading
 from unrolled.serving.work.whole import Whole
 from unrolled.tasks.drawing import Spoken, generator_of, sampler_of
+from unrolled.tasks.translate.answers import longest
 
 LOWEST = -1e30
+NODE = 8
+"""Numbers that a node of a search tree counts for."""
 
 
 class Service:
@@ -109,17 +113,26 @@ class Service:
         given = {key: value for key, value in wishes.items() if value is not None} | {"best": body.best}
         if body.attention and getattr(loaded.model, "attention", None) is None:
             raise wrong(f"{loaded.name} has no attention to show: leave attention out")
+        if body.tree and len(body.texts) > 1:
+            raise wrong("tree: of one text at a time; give one, or leave tree out")
         try:
-            run.search(**given)
+            width = run.search(**given).width
         except UserError as error:
             raise wrong(str(error)) from None
+        texts = [self._text(text) for text in body.texts]
+        if body.attention or body.tree:
+            lengths = [len(run.symbols.source.encode(text)) for text in texts]
+            numbers = sum(own * own for own in lengths) if body.attention else 0
+            numbers += NODE * width * int(longest(torch.tensor(lengths[0]))) if body.tree else 0
+            self._check_numbers(numbers, "show less of it, or shorter texts")
 
         def ask(texts: list[str]) -> list[bodies.Translation]:
             found = run.predict(texts, **given)
-            return [_translation(run, one, body.attention) for one in found]
+            trees = [_tree(run.search_tree(one.x, **given)) if body.tree else None for one in found]
+            return [_translation(run, one, body.attention, tree) for one, tree in zip(found, trees, strict=True)]
 
-        key = ("translate", body.attention, *sorted(given.items()))
-        rows = [self._whole(loaded, key, ask, self._text(text)) for text in body.texts]
+        key = ("translate", body.attention, body.tree, *sorted(given.items()))
+        rows = [self._whole(loaded, key, ask, text) for text in texts]
         return await self._scheduler.answers(rows)
 
     async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> dict[str, Any]:
@@ -137,8 +150,7 @@ class Service:
             return [run.observe(one).as_dict() for one in given]
 
         numbers = length_of(x) * loaded.run.recipe.model.hidden * 10
-        if numbers > self._limits.answer_numbers:
-            raise Refused(413, f"that would be some {numbers:,} numbers; show the gates of a shorter piece")
+        self._check_numbers(numbers, "show the gates of a shorter piece")
         row = Whole(object(), ask, x, length_of(x))
         found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
         return found
@@ -202,6 +214,12 @@ class Service:
     def _count(self, sequences: Sequence[Any]) -> None:
         if len(sequences) > self._limits.sequences:
             raise Refused(413, f"{len(sequences)} sequences in one request: at most {self._limits.sequences} are taken")
+
+    def _check_numbers(self, numbers: int, remedy: str) -> None:
+        if numbers > self._limits.answer_numbers:
+            raise Refused(
+                413, f"that would be some {numbers:,} numbers, and an answer has {self._limits.answer_numbers:,}; {remedy}"
+            )
 
     def _text(self, x: Any) -> str:
         if not isinstance(x, str):
@@ -307,7 +325,12 @@ def _scored(loaded: Loaded, row: Reading) -> Score:
     return Score("", symbols, row.targets.count(UNK))
 
 
-def _translation(run: Any, one: Any, attention: bool) -> bodies.Translation:
+def _tree(found: Any) -> bodies.Tree:
+    nodes = [bodies.Node(**node.as_dict()) for node in found.nodes]
+    return bodies.Tree(answer=found.answer, nodes=nodes)
+
+
+def _translation(run: Any, one: Any, attention: bool, tree: bodies.Tree | None) -> bodies.Translation:
     candidates = [
         bodies.Hypothesis(text=c.text, log_probability=c.log_probability, score=c.score) for c in one.candidates
     ]
@@ -315,4 +338,4 @@ def _translation(run: Any, one: Any, attention: bool) -> bodies.Translation:
     if attention:
         source, target, weights = run.attention(one.x, one.text)
         seen = bodies.AttentionMap(source=source, target=target, weights=weights.tolist())
-    return bodies.Translation(candidates=candidates, attention=seen)
+    return bodies.Translation(candidates=candidates, attention=seen, tree=tree)

@@ -21,6 +21,9 @@ from unrolled.serving.streams import Held, StreamTable, Tokens, Value
 from unrolled.serving.work.labelling import Labelling
 from unrolled.serving.work.reading import Reading
 
+REMEMBERED_NAME = 100
+"""Characters of a token that waits for its answer."""
+
 
 class Streaming:
     """The streams of a server."""
@@ -130,20 +133,20 @@ class Streaming:
         )  # fmt: skip
 
     async def _label(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
-        empty = not body.append or (isinstance(body.append, str) and not body.append.strip())
-        if empty and not (body.end and loaded.latency):
-            return value, bodies.Appended(position=value.position, answered=value.answered, steps=[], ended=body.end)
         if body.gates and loaded.latency:
             raise wrong(f"{loaded.name} answers with a delay: its gates are shown of whole sequences, by /gates")
-        inputs, spellings, shown = _nothing(loaded) if empty else _timesteps(loaded, body.append, self._limits)
+        inputs, spellings, shown = _timesteps(loaded, body.append, self._limits)
+        if not len(inputs) and not (body.end and loaded.latency):
+            return value, bodies.Appended(position=value.position, answered=value.answered, steps=[], ended=body.end)
         row = Labelling(loaded, inputs, spellings, value.state, value.memory, last=body.end, observe=body.gates)
         await self._scheduler.answers([row])
         position, answered = value.position + len(inputs), value.answered + len(row.found)
-        names = shown if not loaded.latency else [""] * len(row.found)
+        names = (*value.waiting, *shown)
         steps = [
-            _labelled(loaded, name, shares, best) for name, shares, best in zip(names, row.found, row.best, strict=True)
+            _labelled(loaded, *one) for one in zip(names[: len(row.found)], row.found, row.best, strict=True)
         ]
-        after = Value(row.state, None, row.memory, position, answered)
+        waiting = tuple(name[:REMEMBERED_NAME] for name in names[len(row.found) :])
+        after = Value(row.state, None, row.memory, position, answered, waiting=waiting)
         return after, bodies.Appended(
             position=position, answered=answered, steps=steps, ended=body.end,
             gates=_gates(row.seen) if body.gates else None,
@@ -160,11 +163,12 @@ def _pieces(loaded: Loaded, text: str) -> tuple[list[int], list[list[int]] | Non
 
 
 def _timesteps(loaded: Loaded, x: Any, limits: Limits) -> tuple[Any, Any, list[str]]:
-    return example_of(loaded, sequence_of(loaded, x, limits))
-
-
-def _nothing(loaded: Loaded) -> tuple[Any, Any, list[str]]:
+    """What is appended, as `example_of` gives it; perhaps no timestep at all."""
     inputs: Any = loaded.run.symbols.inputs
+    if isinstance(x, str) and x.isspace() and (loaded.task == "tag" or getattr(inputs, "level", "") == "word"):
+        x = ""  # between two words; where symbols are characters a blank is one of them
+    if x:
+        return example_of(loaded, sequence_of(loaded, x, limits))
     width = (len(inputs.mean),) if hasattr(inputs, "mean") else ()
     return np.zeros((0, *width), dtype=np.float32 if width else np.int64), None, []
 

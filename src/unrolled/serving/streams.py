@@ -47,6 +47,7 @@ class Value:
         state: the recurrent state; with look-ahead, of two directions. None before the first timestep there.
         output: of a language model the recurrence's last output. memory: see `Labelling`.
         position, answered: timesteps read, and answered. log_probability: of all that was read.
+        waiting: with look-ahead, the tokens that were read and not answered.
     """
 
     state: Rows | Stream | None
@@ -55,6 +56,7 @@ class Value:
     position: int = 0
     answered: int = 0
     log_probability: float = 0.0
+    waiting: tuple[str, ...] = ()
 
 
 class Held:
@@ -271,6 +273,7 @@ def _flat(value: Value) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     about: dict[str, Any] = {
         "position": value.position, "answered": value.answered, "log_probability": value.log_probability,
+        "waiting": value.waiting,
     }  # fmt: skip
     if isinstance(value.state, Stream):
         about["read"] = value.state.read
@@ -299,4 +302,5 @@ def _whole(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Value:
         about["position"],
         about["answered"],
         about["log_probability"],
+        tuple(about.get("waiting", ())),
     )

@@ -1,17 +1,10 @@
 // A cell as an SVG: boxes, arrows, and the numbers of one timestep in the boxes.
 
+import { s } from "./dom.js";
 import { layered } from "./layout.js";
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
 const WIDTH = 92;
 const LINE = 15;
-
-function s(name, attributes = {}, ...children) {
-  const element = document.createElementNS(NAMESPACE, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
 
 export function number(value) {
   if (value === null) return "∞";

@@ -12,6 +12,14 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
+// The same for the parts of an SVG.
+export function s(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
 export function card(title, hint, ...children) {
   const id = `heading-${Math.random().toString(36).slice(2)}`;
   return h("section", { class: "card", "aria-labelledby": id }, h("h2", { id }, title), hint && h("p", { class: "hint" }, hint),

@@ -21,6 +21,14 @@ export function gatesPanel(model) {
     last = { symbols, layers };
     panel.again();
   };
+  // Of what a stream brought, append by append.
+  panel.follow = (steps, past) => {
+    const read = past.filter((one) => one.steps.length);
+    if (!read.length || !read.every((one) => one.gates)) return;
+    const layers = read[0].gates.map((values, layer) => Object.fromEntries(Object.keys(values).map(
+      (gate) => [gate, read.flatMap((one) => one.gates[layer][gate])])));
+    panel.show(steps.map((one) => one.shown), layers);
+  };
   panel.again = () => {
     if (!last || !last.symbols.length) return;
     const gate = name.lastChild.value;

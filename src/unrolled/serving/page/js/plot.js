@@ -32,6 +32,7 @@ const drawn = new Map(); // element -> how to draw it again in other colours
 
 export async function draw(element, data, layout) {
   const Plotly = await plotly();
+  element.style.minHeight = `${layout.height}px`; // what was kept free until now
   const again = () => {
     const { ink, line } = colours();
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
@@ -53,12 +54,18 @@ export function redraw() {
   }
 }
 
+// As many of the symbols on the x axis as there is room for.
+function ticks(element, columns) {
+  const wide = Math.max(16, 9 * Math.min(8, Math.max(...columns.map((one) => one.length))));
+  const step = Math.max(1, Math.ceil(columns.length / Math.max(4, Math.floor(element.clientWidth / wide))));
+  const shown = columns.map((_, place) => place).filter((place) => place % step === 0);
+  return { tickvals: shown, ticktext: shown.map((place) => columns[place]), tickangle: 0 };
+}
+
 // Rows of numbers with symbols on the axes; symbols that come twice are kept apart by their place.
 export function heat(element, { values, columns, rows, columnTitle, rowTitle, low, high, signed, height }) {
-  const step = Math.max(1, Math.ceil(columns.length / Math.max(12, Math.floor(element.clientWidth / 16))));
   const places = columns.map((_, place) => place);
-  const shown = places.filter((place) => place % step === 0);
-  const ticks = rows && { tickvals: rows.map((_, place) => place), ticktext: rows, autorange: "reversed" };
+  const named = rows && { tickvals: rows.map((_, place) => place), ticktext: rows, autorange: "reversed" };
   return draw(element, [{
     type: "heatmap", z: values, x: places, zmin: low, zmax: high, colorscale: signed ? "RdBu" : "Viridis",
     reversescale: Boolean(signed), colorbar: { thickness: 10, outlinewidth: 0 },
@@ -66,19 +73,19 @@ export function heat(element, { values, columns, rows, columnTitle, rowTitle, lo
     customdata: values.map((row, number) => row.map((_, place) => `${rows ? rows[number] : `unit ${number}`} · ${columns[place]}`)),
   }], {
     height: height || 320,
-    xaxis: { title: { text: columnTitle }, tickvals: shown, ticktext: shown.map((place) => columns[place]), tickangle: 0 },
-    yaxis: { title: { text: rowTitle }, showgrid: false, ...ticks },
+    xaxis: { title: { text: columnTitle }, ...ticks(element, columns) },
+    yaxis: { title: { text: rowTitle }, showgrid: false, ...named },
   });
 }
 
-// Curves: [{name, places, values, dash, width}]; null in values is a gap.
-export function curves(element, made, { xTitle, yTitle = "", logarithmic = false, height = 320 }) {
+// Curves: [{name, places, values, dash, width}]; null in values is a gap. columns: symbols on the x axis, from place 0.
+export function curves(element, made, { xTitle, yTitle = "", logarithmic = false, height = 320, columns = null, range }) {
   return draw(element, made.map(({ name, places, values, dash, width }) => ({
     type: "scatter", mode: values.length < 30 ? "lines+markers" : "lines", name, x: places, y: values,
     line: { dash: dash || "solid", width: width || 2 }, hovertemplate: `%{x}: %{y:.3g}<extra>${name}</extra>`,
   })), {
     height, showlegend: true, legend: { orientation: "h", y: 1.03, yanchor: "bottom", x: 0 }, colorway: COLOURS,
-    xaxis: { title: { text: xTitle }, zeroline: false },
-    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, ...(logarithmic ? { type: "log", exponentformat: "power" } : {}) },
+    xaxis: { title: { text: xTitle }, zeroline: false, ...(columns ? ticks(element, columns) : {}) },
+    yaxis: { title: { text: yTitle }, zeroline: !logarithmic, range, ...(logarithmic ? { type: "log", exponentformat: "power" } : {}) },
   });
 }

@@ -36,7 +36,7 @@ export function writePanel(model) {
       next.show(following.map((one) => [one.shown, one.probability]));
       numbers.textContent = summary(steps, past);
       speak(steps, following);
-      if (drawer.open && past.every((one) => one.gates)) gates.show(steps.map((one) => one.shown), joined(past));
+      if (drawer.open) gates.follow(steps, past);
     },
     fail: (words) => { problem.textContent = words; problem.hidden = !words; },
   });
@@ -52,9 +52,4 @@ function summary(steps, past) {
   const total = past.at(-1).log;
   const bits = -total / Math.LN2 / steps.length;
   return `${count(steps.length)}, log P ${total.toFixed(2)}, ${bits.toFixed(2)} bits a symbol`;
-}
-
-function joined(past) {
-  return past[0].gates.map((_, layer) => Object.fromEntries(Object.keys(past[0].gates[layer]).map(
-    (name) => [name, past.flatMap((one) => one.gates[layer][name])])));
 }
