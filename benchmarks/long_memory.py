@@ -32,6 +32,7 @@ CONTESTANTS = {
     "gru-simplified": ["model.cell=gru-simplified"],
     "gru": ["model.cell=gru"],
     "lstm, forget bias 1": ["model.cell=lstm", "model.forget_bias=1.0"],
+    "lstm, forget bias 5": ["model.cell=lstm", "model.forget_bias=5.0"],
 }
 SOLVED = 0.1
 """Of the loss of who remembers nothing."""
@@ -39,7 +40,10 @@ SOLVED = 0.1
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training: its best validation loss as a share of the baseline's, and at which step it solved the problem."""
+    """One training: its best validation loss as a share of the baseline's, and at which step it solved the problem.
+
+    stopped: whether the alarm ended it, because its loss or its gradient was no number any more.
+    """
 
     problem: str
     length: int
@@ -48,6 +52,7 @@ class Attempt:
     solved: int | None
     steps: int
     seconds: float
+    stopped: bool
 
 
 def baseline(problem: str, length: int) -> float:
@@ -87,13 +92,13 @@ def attempt(problem: str, length: int, cell: str, steps: int, folder: Path) -> A
     solved = next((step for step, loss in found if loss < limit), None)
     return Attempt(
         problem, length, cell, best / baseline(problem, length), solved, found[-1][0] if found else 0,
-        time.monotonic() - begun,
+        time.monotonic() - begun, solved is None and process.returncode != 0,
     )  # fmt: skip
 
 
 def line(one: Attempt) -> list[str]:
     """An attempt as people read it."""
-    solved = f"{one.solved:,}" if one.solved else f"not in {one.steps:,}"
+    solved = f"{one.solved:,}" if one.solved else f"not in {one.steps:,}{', exploded' if one.stopped else ''}"
     return [one.problem, str(one.length), one.cell, f"{one.share:.1%}", solved, f"{one.seconds:.0f}"]
 
 

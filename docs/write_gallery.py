@@ -14,6 +14,8 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "gallery"
+RUNS = "runs/"
+"""The folder of runs, in the words of a command on the page."""
 CAT = "The cat, which already ate the old apple near the barns, was full."
 
 
@@ -38,6 +40,12 @@ ENTRIES = (
         "gradients", "How far back a loss reaches",
         "A trained model beside fresh ones of its size. See [Vanishing gradients](vanishing-gradients.md).",
         "manual", ("--gradients", "--fresh", "rnn,rnn:orthogonal,gru,lstm"),
+    ),
+    Entry(
+        "clipping", "An explosion, and clipping",
+        "The same network without clipping, where the alarm stops it at step 5, and with. See [Vanishing "
+        "gradients](vanishing-gradients.md#exploding-ones-and-clipping).",
+        "exploding", ("--curves", "--with", f"{RUNS}clipped"),
     ),
     Entry(
         "cell-search", "A unit that keeps track of something",
@@ -70,8 +78,9 @@ def drawn(entry: Entry, runs: Path) -> bool:
     if not (runs / entry.recipe).is_dir():
         return False
     picture = PICTURES / f"{entry.name}.png"
-    command = [sys.executable, "-m", "unrolled", "inspect", entry.recipe, *entry.arguments, "--picture", str(picture)]
     # from that folder, so that pictures name the run alone
+    arguments = [one.removeprefix(RUNS) for one in entry.arguments]
+    command = [sys.executable, "-m", "unrolled", "inspect", entry.recipe, *arguments, "--picture", str(picture)]
     subprocess.run(command, check=True, cwd=runs, stdout=subprocess.DEVNULL)
     return True
 
@@ -89,7 +98,7 @@ def page() -> str:
         parts += [
             f"## {entry.title}\n", f"{entry.words}\n", f"![{entry.title}](gallery/{entry.name}.png)\n",
             "<!-- not run: the run is that of a recipe -->\n```console\n$ unrolled inspect "
-            f"runs/{entry.recipe} {shown} --picture {entry.name}.png\n```\n",
+            f"{RUNS}{entry.recipe} {shown} --picture {entry.name}.png\n```\n",
         ]  # fmt: skip
     return "\n".join(parts)
 

@@ -16,7 +16,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import read_json
 from unrolled.inspecting.embeddings import Embeddings, embeddings_of
-from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay
+from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay, multiply_recurrent
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
@@ -148,7 +148,8 @@ class Run:
             text: what to read; None for pieces of the run's own test part, or its validation part.
             length: so many timesteps of each sequence at most.
             fresh: None for the weights as they are trained; "CELL" or "CELL:INITIALISER" for a model of the same recipe
-                with that cell and weights just drawn; "own" for the run's own cell.
+                with that cell and weights just drawn; "own" for the run's own cell. "CELL:INITIALISER:GAIN" multiplies
+                the weights on the state by a number: what too large ones do.
             label: of a generator the class that the text is read as.
             seed: what fresh weights are drawn by.
 
@@ -170,7 +171,7 @@ class Run:
 
     def _fresh(self, wish: str, seed: int) -> tuple[Any, str]:
         """A model of the run's recipe with weights just drawn, and its name."""
-        cell, _, initialiser = wish.partition(":")
+        cell, initialiser, gain = (*wish.split(":", 2), "", "")[:3]
         changes: dict[str, object] = {}
         if cell != "own":
             changes["model.cell"] = cell
@@ -182,7 +183,10 @@ class Run:
         own = cell_of_run(self.folder) if cell == "own" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.task.build(recipe, self.symbols, own), f"{wish}, fresh"
+            model = self.task.build(recipe, self.symbols, own)
+        if gain:
+            multiply_recurrent(model, gain)
+        return model, f"{wish}, fresh"
 
     def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterable[Watched]:
         """What `gradients` asks of a task: sequences, and the loss of each of their timesteps."""

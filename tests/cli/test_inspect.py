@@ -177,6 +177,8 @@ def test_a_generator_reads_under_a_class(unrolled) -> None:
         (["runs/demo", "a", "--gradients"], "at least 2 symbols"),
         (["runs/demo", "--gradients", "--fresh", "lsmt"], "lsmt"),
         (["runs/demo", "--gradients", "--fresh", "rnn:big"], "big"),
+        (["runs/demo", "--gradients", "--fresh", "rnn:orthogonal:big"], "the gain 'big' is no positive number"),
+        (["runs/demo", "--gradients", "--fresh", "rnn:orthogonal:-1"], "the gain '-1' is no positive number"),
         (["runs/reviews", "a film", "--gradients"], "reads from both ends"),
         (["runs/dates", "a", "--gradients"], "--gradients is for language models"),
         (["runs/demo", "a", "--curves"], "--curves reads no text: leave 'a' out"),

@@ -12,7 +12,7 @@ from torch import Tensor
 import unrolled
 from unrolled.cells import affine
 from unrolled.errors import UserError
-from unrolled.inspecting.gradients import GradientDecay, Watched, draw_gradients, gradient_decay
+from unrolled.inspecting.gradients import GradientDecay, Watched, draw_gradients, gradient_decay, multiply_recurrent
 from unrolled.nn import LSTM, Recurrent
 
 
@@ -71,6 +71,17 @@ def test_what_vanishes_and_what_explodes_is_said_in_numbers() -> None:
     exploding = GradientDecay("grows", distances, 1 / falling, falling, 1 / falling, 1)
     assert exploding.factor == pytest.approx(2)
     assert exploding.reach is None
+
+
+def test_a_gain_multiplies_the_weights_on_the_state() -> None:
+    layer = Recurrent(linear, 3, 4, initialiser="orthogonal")
+    before = {name: parameter.clone() for name, parameter in layer.named_parameters()}
+    multiply_recurrent(layer, "1.5")
+    for name, parameter in layer.named_parameters():
+        assert torch.equal(parameter, before[name] * (1.5 if "weight_hh" in name else 1.0))
+    for gain in ("0", "nan", "big", "-1", "inf"):
+        with pytest.raises(UserError, match="is no positive number"):
+            multiply_recurrent(layer, gain)
 
 
 @pytest.mark.parametrize("count", [1, 40])

@@ -40,7 +40,22 @@ def test_what_does_not_compare(tmp_path: Path) -> None:
         learning_curves([classifier, tmp_path / "nothing"])
 
 
+def test_the_gradients_norms(tmp_path: Path, drawn) -> None:
+    clipped, exploded = run(tmp_path, "a", []), run(tmp_path, "b", [])
+    (clipped / "recipe.toml").write_text('task = "classify"\n[training]\nclip_norm = 0.5\n')
+    (exploded / "recipe.toml").write_text('task = "classify"\n[training]\nclip_norm = 0.0\n')
+    for step, norm in ((10, 3.0), (20, None), (30, 0.4)):
+        append_log(clipped, {"step": step, "kind": "train", "loss": 1.0, "norm": norm})
+    append_log(exploded, {"step": 5, "kind": "alarm", "loss": None, "norm": None, "norms": [1.2, 161.0, 1.9e35]})
+    first, second = learning_curves([clipped, exploded])
+    assert first.norms == ((10, 3.0), (30, 0.4))
+    assert second.norms == ((2, 1.2), (3, 161.0), (4, 1.9e35))  # of the steps before the alarm
+    assert first.as_dict()["clip_norm"] == 0.5
+    assert first.as_dict()["norms"][0] == {"step": 10, "norm": 3.0}
+    drawn(draw_learning_curves, [first, second])
+
+
 @pytest.mark.parametrize("losses", [[], [1.0], [100.0, *[2.0 / step for step in range(1, 60)]]])
 def test_any_log_is_drawn(tmp_path: Path, drawn, losses: list[float]) -> None:
     folders = [run(tmp_path, f"run{n}", losses) for n in range(3)]
-    assert drawn(draw_learning_curves, learning_curves(folders)) == (528, 935)
+    assert drawn(draw_learning_curves, learning_curves(folders)) == (704, 935)

@@ -232,7 +232,10 @@ def test_tags_come_with_every_key(model: Callable[..., Any], library: Library) -
 
 def test_look_ahead_labels_late_and_then_all(model: Callable[..., Any], served: Served, library: Library) -> None:
     page, words = model("ahead"), "the old cat slept a dog sat a aunt".split()
-    field, tags = page.locator("#label"), page.get_by_role("list", name="Tokens and their labels").get_by_role("listitem")
+    field, tags = (
+        page.locator("#label"),
+        page.get_by_role("list", name="Tokens and their labels").get_by_role("listitem"),
+    )
     expect(page.get_by_text(f"at most {library.get('ahead').latency} timesteps after it")).to_be_visible()
     field.fill(" ".join(words))
     expect(tags).to_have_count(9)  # after the pause
@@ -246,7 +249,6 @@ def test_look_ahead_labels_late_and_then_all(model: Callable[..., Any], served: 
     assert 0 < answered < 9
     expect(tags).to_have_count(answered)  # the rest waits
     assert [tag.inner_text().split()[0] for tag in tags.all()] == words[:answered]
-
 
 
 def test_the_translation_is_the_run_s(model: Callable[..., Any], served: Served, library: Library) -> None:

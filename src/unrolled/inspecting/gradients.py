@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from unrolled.errors import UserError
 from unrolled.inspecting.observation import Numbers
 from unrolled.nn.recurrent import Recurrent
 from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
@@ -100,6 +101,26 @@ def gradient_decay(name: str, layer: Recurrent, watched: Iterable[Watched]) -> G
     quartiles = np.array([np.quantile(found[distance], (0.25, 0.5, 0.75)) for distance in distances])
     low, median, high = quartiles.T
     return GradientDecay(name, distances, median, low, high, len(found[distances[0]]))
+
+
+@torch.no_grad()
+def multiply_recurrent(model: nn.Module, gain: str) -> None:
+    """Multiply a model's weights on states by a number, in place: too large ones make gradients explode.
+
+    Raises:
+        UserError: it is no positive number.
+    """
+    try:
+        number = float(gain)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"the gain {gain!r} is no positive number; give one as in rnn:orthogonal:1.5")
+    for layer in model.modules():
+        if isinstance(layer, Recurrent):
+            for name, weight in layer.named_parameters():
+                if "weight_hh" in name:
+                    weight.mul_(number)
 
 
 def _norms(layer: Recurrent, watched: Watched) -> Iterable[tuple[int, list[float]]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
 from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
+from unrolled.training.curves import HIGHEST
 from unrolled.training.log import read_log
 from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import RECIPE, check_run_folder
@@ -25,12 +26,14 @@ class LearningCurve:
     Attributes:
         name: the run folder as it was given. recipe: what it trains.
         train, valid: (step, loss in nats, seconds since the beginning) as logged; of what is no number nothing.
+        norms: (step, the gradient's norm before it was clipped): the largest since the entry before.
     """
 
     name: str
     recipe: Recipe
     train: tuple[tuple[int, float, float], ...]
     valid: tuple[tuple[int, float, float], ...]
+    norms: tuple[tuple[int, float], ...]
 
     @property
     def best(self) -> tuple[int, float, float] | None:
@@ -58,6 +61,8 @@ class LearningCurve:
             "minutes": self.minutes,
             "train": [dict(zip(keys, point, strict=True)) for point in self.train],
             "valid": [dict(zip(keys, point, strict=True)) for point in self.valid],
+            "clip_norm": self.recipe.training.clip_norm,
+            "norms": [dict(zip(("step", "norm"), point, strict=True)) for point in self.norms],
         }
 
 
@@ -88,24 +93,46 @@ def _curve(folder: Path) -> LearningCurve:
         tuple(
             (entry["step"], float(entry["loss"]), float(entry.get("seconds") or 0.0))
             for entry in entries
-            if entry.get("kind") == kind and isinstance(entry.get("loss"), int | float) and math.isfinite(entry["loss"])
+            if entry.get("kind") == kind and _is_number(entry.get("loss"))
         )
         for kind in ("train", "valid")
     )
-    return LearningCurve(str(folder), recipe, train, valid)
+    return LearningCurve(str(folder), recipe, train, valid, tuple(_norms(entries)))
+
+
+def _norms(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, float]]:
+    """Norms as logged; where the alarm ended the run, also those of the last steps, one by one."""
+    for entry in entries:
+        if entry.get("kind") == "train" and _is_number(entry.get("norm")):
+            yield entry["step"], float(entry["norm"])
+        elif entry.get("kind") == "alarm":
+            last = entry.get("norms") or []
+            for step, norm in enumerate(last, start=entry["step"] - len(last)):
+                if _is_number(norm):
+                    yield step, float(norm)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     """Draw the validation losses, the best point of each marked, and thinly the training losses; PNG or SVG.
 
+    Below stand the gradients' norms before clipping, and dashed what they are clipped to.
+
     Raises:
         UserError: the ending is another, or the picture cannot be written.
     """
-    figure = new_figure(8.5, 4.8)
-    axes = figure.subplots()
+    figure = new_figure(8.5, 6.4)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
     for place, curve in enumerate(curves):
         _draw(axes, curve, *curve_style(place))
-    axes.set_xlabel("step (updates of the weights)", fontsize=9)
+        _draw_norms(below, curve, *curve_style(place))
+    below.set_xlabel("step (updates of the weights)", fontsize=9)
+    below.set_ylabel("gradient's norm", fontsize=9)
+    below.set_yscale("log")
+    plain_axes(below)
     unit = "nats per symbol" if curves[0].recipe.task in BY_SYMBOL else "loss"
     axes.set_ylabel(f"{unit}; thick: validation, thin: training", fontsize=9)
     plain_axes(axes)
@@ -126,6 +153,14 @@ def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
     axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style, label=label, **few)
     if curve.best is not None:
         axes.plot(*curve.best[:2], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour)
+
+
+def _draw_norms(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
+    steps, norms = zip(*curve.norms, strict=True) if curve.norms else ((), ())
+    few = {"marker": "o", "markersize": 4} if len(norms) < 20 else {}
+    axes.plot(steps, [min(norm, HIGHEST) for norm in norms], color=colour, linewidth=1.0, linestyle=style, **few)
+    if curve.recipe.training.clip_norm:
+        axes.axhline(curve.recipe.training.clip_norm, color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
 
 
 def _fit(axes: Any, curves: Sequence[LearningCurve]) -> None:

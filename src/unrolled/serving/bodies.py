@@ -251,7 +251,9 @@ class Node(BaseModel):
     """A hypothesis at one step of a search: a symbol after those of its parents."""
 
     number: int
-    parent: int | None = Field(None, description="The number of the hypothesis that it continues; the root, 0, has none.")
+    parent: int | None = Field(
+        None, description="The number of the hypothesis that it continues; the root, 0, has none."
+    )
     step: int
     symbol: str
     log_probability: float

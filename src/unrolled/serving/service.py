@@ -218,7 +218,8 @@ class Service:
     def _check_numbers(self, numbers: int, remedy: str) -> None:
         if numbers > self._limits.answer_numbers:
             raise Refused(
-                413, f"that would be some {numbers:,} numbers, and an answer has {self._limits.answer_numbers:,}; {remedy}"
+                413,
+                f"that would be some {numbers:,} numbers, and an answer has {self._limits.answer_numbers:,}; {remedy}",
             )
 
     def _text(self, x: Any) -> str:

@@ -142,9 +142,7 @@ class Streaming:
         await self._scheduler.answers([row])
         position, answered = value.position + len(inputs), value.answered + len(row.found)
         names = (*value.waiting, *shown)
-        steps = [
-            _labelled(loaded, *one) for one in zip(names[: len(row.found)], row.found, row.best, strict=True)
-        ]
+        steps = [_labelled(loaded, *one) for one in zip(names[: len(row.found)], row.found, row.best, strict=True)]
         waiting = tuple(name[:REMEMBERED_NAME] for name in names[len(row.found) :])
         after = Value(row.state, None, row.memory, position, answered, waiting=waiting)
         return after, bodies.Appended(

@@ -36,10 +36,11 @@ def curves_text(found: "list[LearningCurve]") -> str:
         model = one.recipe.model
         row = [one.name, model.cell, f"{model.hidden} × {model.layers}"]
         step, loss, seconds = one.best or (0, math.nan, 0.0)
-        row += [f"{loss:.4f}" if one.best else "none yet", f"{step:,}", f"{one.steps:,}"]
+        row += [f"{loss:.4f}" if one.best else "none yet", f"{step:,}" if one.best else "", f"{one.steps:,}"]
         row += [f"{seconds / 60:.1f}", f"{one.minutes:.1f}"]
         if unit:
-            row.insert(4, f"{loss / math.log(2):.3f}" if bits else f"{math.exp(min(loss, 700.0)):,.2f}")
+            shown = f"{loss / math.log(2):.3f}" if bits else f"{math.exp(min(loss, 700.0)):,.2f}"
+            row.insert(4, shown if one.best else "")
         rows.append(row)
     return table(rows, header=header, right="---rrrrrr")
 

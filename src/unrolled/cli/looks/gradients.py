@@ -18,7 +18,8 @@ FreshOption = Annotated[
     str,
     typer.Option(
         metavar="CELLS",
-        help="Also models of the recipe with weights just drawn, as in own,rnn,rnn:orthogonal,gru,lstm.",
+        help="Also models of the recipe with weights just drawn, as in own,rnn,rnn:orthogonal,gru,lstm; a third part "
+        "multiplies the weights on the state, as in rnn:orthogonal:1.5.",
     ),
 ]
 
