@@ -36,7 +36,7 @@ def recipe_of(folder: Path, name: str, task: str, lines: str, **more: Any) -> No
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, story: Path, worker_id: str) -> Path:
-    """A folder of runs: writer, words, names, reviews, origins, tags, both, ahead, dates. Trained by the first who asks."""
+    """Runs: writer, words, names, reviews, origins, tags, both, ahead, dates. Trained by the first who asks."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "serving"
     folder.mkdir(exist_ok=True)
