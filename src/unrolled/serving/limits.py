@@ -38,6 +38,6 @@ class Limits:
     token_seconds: float = 86_400.0
     batch: int = 128
     wait_seconds: float = 0.002
-    turn_positions: int = 1_024
+    turn_positions: int = 2_048
     long: int = 512
     answer_numbers: int = 2_000_000

@@ -137,7 +137,7 @@ def stacked(rows: list[Rows]) -> Any:
 
 
 def unstacked(state: Any, batch: int) -> list[Rows]:
-    """The states of each sequence by itself: copies, so that none keeps the memory of all."""
+    """The states of each sequence by itself. They lie in one copy of all: who keeps one for longer copies it."""
     parts = state if isinstance(state, tuple) else (state,)
-    columns = [[own.clone() for own in part.unbind(1)] for part in parts]
+    columns = [part.transpose(0, 1).contiguous().unbind(0) for part in parts]
     return [tuple(column[row] for column in columns) for row in range(batch)]

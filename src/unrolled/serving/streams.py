@@ -97,6 +97,9 @@ class Held:
         if parts:
             self._slab.write(self._row, parts)
             value = replace(value, state=None, output=None if value.output is None else NOTHING)
+        elif isinstance(value.state, tuple):  # what a turn leaves may lie in the memory of all its rows
+            output = None if value.output is None else value.output.clone()
+            value = replace(value, state=tuple(part.clone() for part in value.state), output=output)
         self._value = value
 
     @property

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.decoding.scores import Candidate
@@ -15,6 +17,8 @@ from unrolled.serving.loaded import Loaded, Rows
 from unrolled.serving.scheduler import Row
 from unrolled.serving.work.piece import Seen, lengths_of, run_piece
 
+Ids = NDArray[np.int64]
+Numbers = NDArray[np.float64]
 NUMBERS = 8_000_000
 """Log-probabilities that are in memory at once."""
 
@@ -52,6 +56,10 @@ class Reading(Row):
     candidates: list[list[Candidate]] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._ids = np.asarray(self.symbols, dtype=np.int64)
+        self._aims = np.asarray(self.targets, dtype=np.int64)
+
     @property
     def left(self) -> int:
         """Timesteps to be read."""
@@ -80,6 +88,17 @@ class Reading(Row):
         through = start + steps == len(self.symbols)
         return range(steps - 1, steps) if self.top and through else range(0)
 
+    def ids(self, length: int) -> Ids:
+        """The symbols that are read next."""
+        return self._ids[self.place : self.place + length]
+
+    def aims(self, start: int, count: int) -> Ids:
+        """So many targets from a place on; -1 where there are none."""
+        found = np.full(count, -1)
+        own = self._aims[start : start + count]
+        found[: len(own)] = own
+        return found
+
     def answer(self) -> Reading:
         return self
 
@@ -91,6 +110,7 @@ def read(rows: Sequence[Reading], most: int) -> None:
     vectors = model.vectors(*_inputs(rows, lengths, max(lengths), loaded.run.device))
     outputs, states, seen = run_piece(model.recurrent, rows, vectors, lengths)
     said = _said(rows, lengths, outputs)
+    ends = outputs[torch.tensor(lengths) - 1, torch.arange(len(rows))].unbind(0)
     for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
         if seen is not None:
             row.seen.append(seen[column])
@@ -98,7 +118,7 @@ def read(rows: Sequence[Reading], most: int) -> None:
         row.logs += logs
         row.entropy += entropies
         row.candidates += candidates
-        row.state, row.output = states[column], outputs[steps - 1, column].clone()
+        row.state, row.output = states[column], ends[column]
         row.place += steps
         if not row.left:
             row.through()
@@ -108,67 +128,98 @@ def read(rows: Sequence[Reading], most: int) -> None:
 def _inputs(
     rows: Sequence[Reading], lengths: list[int], steps: int, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    ids = torch.zeros(steps, len(rows), dtype=torch.int64)
+    ids = np.zeros((steps, len(rows)), dtype=np.int64)
     spelt = None
     for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        ids[:length, column] = torch.tensor(row.symbols[row.place : row.place + length])
+        ids[:length, column] = row.ids(length)
         if row.spellings is not None:
             own = torch.tensor(row.spellings[row.place : row.place + length])
             spelt = torch.zeros(steps, len(rows), own.shape[1], dtype=torch.int64) if spelt is None else spelt
             spelt[:length, column] = own
-    return ids.to(device), None if spelt is None else spelt.to(device)
+    return torch.from_numpy(ids).to(device), None if spelt is None else spelt.to(device)
+
+
+class _Asked(NamedTuple):
+    """What is wanted of a row in a turn.
+
+    Attributes:
+        steps: the timesteps of the piece after which something is wanted.
+        carried: whether also after the output that the piece before ended with; that is then the first.
+        aims: of each, the symbol whose log-probability is wanted; -1: of none.
+        named: of each, whether the most probable symbols are wanted.
+    """
+
+    steps: Ids
+    carried: bool
+    aims: Ids
+    named: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, row: Reading, length: int) -> _Asked:
+        wanted = row.wanted(row.place, length)
+        ahead = 1 if row.every else 0  # a stream's targets are the symbols themselves, one before what follows
+        aims = row.aims(row.place + wanted.start + ahead, len(wanted))
+        named = np.full(len(wanted), bool(row.top) and row.every)
+        if row.top and len(wanted) and row.place + wanted.stop == len(row.symbols):
+            named[-1] = True
+        carried = row.place == 0 and row.output is not None and bool(row.targets)
+        if carried:  # a stream's first target follows the output that the piece before ended with
+            aims, named = np.insert(aims, 0, row.targets[0]), np.insert(named, 0, False)
+        return cls(np.arange(wanted.start, wanted.stop), carried, aims, named)
 
 
 def _said(rows: Sequence[Reading], lengths: list[int], outputs: Tensor) -> list[Said]:
-    """Of each row the log-probabilities of its targets, the entropies and the candidates that are wanted of the piece.
-
-    A stream's first target follows the output that the piece before ended with.
-    """
-    vectors: list[Tensor] = []
-    wanted: list[tuple[int, int, bool]] = []  # row, target or -1, whether candidates are wanted
-    for column, (row, steps) in enumerate(zip(rows, lengths, strict=True)):
-        if row.place == 0 and row.output is not None and row.targets:
-            vectors.append(row.output.unsqueeze(0))
-            wanted.append((column, row.targets[0], False))
-        ahead = 1 if row.every else 0  # a stream's targets are the symbols themselves, one before what follows
-        places = row.wanted(row.place, steps)
-        if places:
-            vectors.append(outputs[places.start : places.stop, column])
-        for step in places:
-            number = row.place + step + ahead
-            target = row.targets[number] if number < len(row.targets) else -1
-            last = row.place + step == len(row.symbols) - 1
-            wanted.append((column, target, bool(row.top) and (row.every or last)))
-    found: list[Said] = [([], [], []) for _ in rows]
-    if not wanted:
-        return found
-    model, flat = rows[0].loaded.model, torch.cat(vectors)
-    size = max(1, NUMBERS // model.vocabulary)
-    for start in range(0, len(flat), size):
-        part = wanted[start : start + size]
-        _say(rows, part, model.after_outputs(flat[start : start + size]), found)
+    """Of each row the log-probabilities, the entropies and the candidates that are wanted of the piece."""
+    asked = [_Asked.of(row, length) for row, length in zip(rows, lengths, strict=True)]
+    vectors, places = outputs.flatten(0, 1), []
+    carried = [row.output for row, own in zip(rows, asked, strict=True) if own.carried and row.output is not None]
+    following = len(vectors)
+    for column, own in enumerate(asked):
+        if own.carried:
+            places.append(np.array([following]))
+            following += 1
+        places.append(own.steps * len(rows) + column)
+    chosen = np.concatenate(places)
+    if not len(chosen):
+        return [([], [], []) for _ in rows]
+    if carried:
+        vectors = torch.cat([vectors, torch.stack(carried)])
+    flat = vectors[torch.from_numpy(chosen).to(vectors.device)]
+    aims, named = (np.concatenate([getattr(own, key) for own in asked]) for key in ("aims", "named"))
+    top = max((row.top for row, own in zip(rows, asked, strict=True) if own.named.any()), default=0)
+    logs, unsure, best = _numbers(rows[0].loaded.model, flat, aims, named, top, any(row.entropies for row in rows))
+    found: list[Said] = []
+    start = first = 0
+    for row, own in zip(rows, asked, strict=True):
+        end, hits = start + len(own.aims), own.aims >= 0
+        count = int(own.named.sum())
+        entropies = unsure[start:end][hits].tolist() if row.entropies else []
+        candidates = [
+            row.loaded.candidates(zip(ids[: row.top], shares[: row.top], strict=True))
+            for ids, shares in best[first : first + count]
+        ]
+        found.append((logs[start:end][hits].tolist(), entropies, candidates))
+        start, first = end, first + count
     return found
 
 
-def _say(
-    rows: Sequence[Reading], wanted: list[tuple[int, int, bool]], logs: Tensor, found: list[Said]
-) -> None:  # fmt: skip
-    targets = torch.tensor([max(target, 0) for _, target, _ in wanted], device=logs.device)
-    own = logs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).tolist()
-    top = max((rows[column].top for column, _, candidates in wanted if candidates), default=0)
-    entropies = any(rows[column].entropies for column, _, _ in wanted)
-    shares = logs.exp() if top or entropies else logs
-    best = shares.topk(min(top, shares.shape[-1])) if top else None
-    unsure: list[float] = []
-    if entropies:
-        unsure = (-torch.where(shares > 0, shares * logs, 0.0).sum(-1) / math.log(2)).tolist()
-    ids, values = ([], []) if best is None else (best.indices.tolist(), best.values.tolist())
-    for place, (column, target, candidates) in enumerate(wanted):
-        row = rows[column]
-        if target >= 0:
-            found[column][0].append(own[place])
-            if row.entropies:
-                found[column][1].append(unsure[place])
-        if candidates:
-            pairs = zip(ids[place][: row.top], values[place][: row.top], strict=True)
-            found[column][2].append(row.loaded.candidates(pairs))
+def _numbers(
+    model: Any, flat: Tensor, aims: Ids, named: NDArray[np.bool_], top: int, entropies: bool
+) -> tuple[Numbers, Numbers, list[tuple[list[int], list[float]]]]:
+    """Of outputs (N, H): log-probabilities (N,) of the symbols wanted; entropies (N,) in bits, or none; and of what is
+    named the ids and probabilities of the best."""
+    logs, unsure, best = [], [], list[tuple[list[int], list[float]]]()
+    size = max(1, NUMBERS // model.vocabulary)
+    for start in range(0, len(flat), size):
+        part = slice(start, start + size)
+        own = model.after_outputs(flat[part])
+        wanted = torch.from_numpy(aims[part].clip(min=0)).to(own.device)
+        logs.append(own.gather(-1, wanted.unsqueeze(-1)).squeeze(-1).double().cpu().numpy())
+        if entropies:
+            shares = own.exp()
+            bits = -torch.where(shares > 0, shares * own, 0.0).sum(-1) / math.log(2)
+            unsure.append(bits.double().cpu().numpy())
+        if top and named[part].any():
+            found = own[torch.from_numpy(named[part]).to(own.device)].exp().topk(min(top, own.shape[-1]))
+            best += zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    return np.concatenate(logs), np.concatenate(unsure) if unsure else np.empty(0), best
