@@ -42,8 +42,13 @@ class Score:
     @property
     def perplexity(self) -> float:
         """exp of the mean nats a predicted symbol, <eos> counted."""
-        mean = -self.log_probability / max(1, len(self.symbols))
-        return math.exp(mean) if mean < 700 else math.inf
+        return perplexity_of(self.log_probability, len(self.symbols))
+
+
+def perplexity_of(log_probability: float, symbols: int) -> float:
+    """exp of the mean nats of so many predicted symbols."""
+    mean = -log_probability / max(1, symbols)
+    return math.exp(mean) if mean < 700 else math.inf
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,17 @@ class Loaded:
         return [Candidate(vocabulary.text(id), share, vocabulary.symbol(id)) for id, share in pairs if share > 0]
 
     def begin_state(self) -> Rows:
-        """A sequence's state before it begins."""
+        """A sequence's state before it begins; nobody may change it."""
         assert self.recurrent is not None
-        return unstacked(self.recurrent.begin(1), 1)[0]
+        if self.recurrent.initial_state == "random":
+            return unstacked(self.recurrent.begin(1), 1)[0]
+        return self._begun
+
+    @cached_property
+    def _begun(self) -> Rows:
+        assert self.recurrent is not None
+        with torch.no_grad():
+            return unstacked(self.recurrent.begin(1), 1)[0]
 
     def card(self) -> dict[str, Any]:
         """What clients and pages need to know."""

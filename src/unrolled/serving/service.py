@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from unrolled.data.vocabulary import UNK
-from unrolled.decoding.scores import Score, SymbolScore
+from unrolled.decoding.scores import Score, perplexity_of
 from unrolled.errors import UserError
 from unrolled.files import finite
 from unrolled.serving import bodies
@@ -304,13 +305,8 @@ def _prediction(loaded: Loaded, one: Any) -> bodies.Prediction:
 
 def _score(loaded: Loaded, one: Any, symbols: bool) -> bodies.Score:
     if isinstance(one, Reading):
-        one = _scored(loaded, one)
-    each = None
-    if symbols:
-        each = [
-            bodies.SymbolScore(symbol=s.symbol, shown=s.shown, log_probability=logged(s.log_probability))
-            for s in one.symbols
-        ]
+        return _read_score(loaded, one, symbols)
+    each = [_symbol_score(s.symbol, s.shown, s.log_probability) for s in one.symbols] if symbols else None
     return bodies.Score(
         log_probability=logged(one.log_probability),
         perplexity=finite(one.perplexity),
@@ -319,11 +315,21 @@ def _score(loaded: Loaded, one: Any, symbols: bool) -> bodies.Score:
     )
 
 
-def _scored(loaded: Loaded, row: Reading) -> Score:
-    known = loaded.vocabulary
-    named = zip(row.targets, row.logs, strict=True)
-    symbols = tuple(SymbolScore(known.text(id), log, known.symbol(id)) for id, log in named)
-    return Score("", symbols, row.targets.count(UNK))
+def _read_score(loaded: Loaded, row: Reading, symbols: bool) -> bodies.Score:
+    known, total, each = loaded.vocabulary, math.fsum(row.logs), None
+    if symbols:
+        named = zip(row.targets, row.logs, strict=True)
+        each = [_symbol_score(known.text(id), known.symbol(id), log) for id, log in named]
+    return bodies.Score(
+        log_probability=logged(total),
+        perplexity=finite(perplexity_of(total, len(row.logs))),
+        unknown=row.targets.count(UNK),
+        symbols=each,
+    )
+
+
+def _symbol_score(symbol: str, shown: str, log_probability: float) -> bodies.SymbolScore:
+    return bodies.SymbolScore(symbol=symbol, shown=shown, log_probability=logged(log_probability))
 
 
 def _tree(found: Any) -> bodies.Tree:
