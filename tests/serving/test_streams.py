@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from unrolled.serving.library import Library
 from unrolled.serving.limits import Limits
+from unrolled.serving.loaded import unstacked
 from unrolled.serving.streams import Tokens
 
 TEXT = "the cat, which saw snow, slept.\na bird, which was red, slept."
@@ -52,6 +53,18 @@ def test_pieces_of_any_size_are_the_whole_bit_for_bit(served, library, seed):
     held = served.app.state.serving.table.find("writer", stream)
     for ours, whole in zip(held.value.state, final_state(library, TEXT), strict=True):
         assert torch.equal(ours, whole)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_states_of_rows_are_no_views_of_what_a_step_writes_again(batch):
+    state = torch.arange(batch * 4.0).reshape(1, batch, 4), torch.zeros(1, batch, 4)
+    rows = unstacked(state, batch)
+    expected = [(state[0][:, row].clone(), state[1][:, row].clone()) for row in range(batch)]
+    for part in state:
+        part.fill_(-1.0)
+    for own, before in zip(rows, expected, strict=True):
+        assert torch.equal(own[0], before[0])
+        assert torch.equal(own[1], before[1])
 
 
 def test_a_token_goes_on_from_where_it_was_given(served, library):

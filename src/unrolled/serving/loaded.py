@@ -147,5 +147,6 @@ def stacked(rows: list[Rows]) -> Any:
 def unstacked(state: Any, batch: int) -> list[Rows]:
     """The states of each sequence by itself. They lie in one copy of all: who keeps one for longer copies it."""
     parts = state if isinstance(state, tuple) else (state,)
-    columns = [part.transpose(0, 1).contiguous().unbind(0) for part in parts]
+    # a copy even of a single row: a prepared step writes the next state into the same memory
+    columns = [part.transpose(0, 1).clone(memory_format=torch.contiguous_format).unbind(0) for part in parts]
     return [tuple(column[row] for column in columns) for row in range(batch)]
