@@ -54,6 +54,7 @@ def refused(answer: httpx.Response, status: int, *words: str) -> str:
         ("tags/score", {"inputs": ["the cat"], "labels": [["DET"]]}, ["1 labels for 2"]),
         ("tags/score", {"inputs": ["the cat"]}, ["labels"]),
         ("dates/translate", {"texts": [""]}, ["empty"]),
+        ("dates/translate", {"texts": ["4 may 1999"] * 2, "tree": True}, ["tree", "one text"]),
         ("dates/score", {"inputs": ["a"]}, ["source"]),
         ("dates/predict", {"inputs": [[[0.0]]]}, ["frames"]),
     ],
@@ -94,6 +95,15 @@ def test_bodies_and_sequences_have_a_size(start):
     refused(server.post("tags/predict", inputs=[["a"] * 101]), 413)
     stream = server.told("writer/streams")["id"]
     refused(server.post(f"writer/streams/{stream}", append="a" * 101), 413)
+
+
+def test_answers_have_a_size(start):
+    server = start(Limits(answer_numbers=5000))
+    for wish in ("attention", "tree"):
+        told = server.told("dates/translate", texts=["4 may 1999"], beam=2, **{wish: True})["answers"][0]
+        assert told[wish]
+        refused(server.post("dates/translate", texts=["4 may " * 30], beam=10, **{wish: True}), 413, "5,000")
+    refused(server.post("writer/gates", input="a" * 100), 413, "5,000")
 
 
 def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library):

@@ -79,6 +79,12 @@ class Loaded:
         found: Vocabulary = cast(Any, self.run).vocabulary
         return found
 
+    @property
+    def inputs(self) -> Any:
+        """What the model reads: a vocabulary, or the scale of frames."""
+        symbols: Any = self.run.symbols
+        return getattr(symbols, "inputs", getattr(symbols, "vocabulary", getattr(symbols, "source", symbols)))
+
     def shown(self, symbol: int) -> str:
         """A symbol as people see it."""
         return self.vocabulary.symbol(symbol)
@@ -105,8 +111,7 @@ class Loaded:
         """What clients and pages need to know."""
         run, layer = self.run, self.recurrent
         settings = run.recipe.model
-        symbols: Any = run.symbols
-        inputs = getattr(symbols, "inputs", getattr(symbols, "vocabulary", getattr(symbols, "source", symbols)))
+        symbols, inputs = run.symbols, self.inputs
         frame = len(inputs.mean) if hasattr(inputs, "mean") else None
         labels = getattr(getattr(symbols, "labels", None), "names", ())
         program = None if layer is None else outline(layer.cell)
