@@ -150,8 +150,8 @@ class Service:
                 return [run.observe(one, label=body.label).as_dict() for one in given]
             return [run.observe(one).as_dict() for one in given]
 
-        letters = isinstance(x, str) and loaded.task != "tag" and getattr(loaded.inputs, "level", "") in ("character", "byte")
-        numbers = (len(x) if letters else length_of(x)) * loaded.run.recipe.model.hidden * 10
+        by_letter = loaded.task != "tag" and getattr(loaded.inputs, "level", "") in ("character", "byte")
+        numbers = (len(x) if by_letter else length_of(x)) * loaded.run.recipe.model.hidden * 10
         self._check_numbers(numbers, "show the gates of a shorter piece")
         row = Whole(object(), ask, x, length_of(x))
         found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
