@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.measuring import machine, table, write_json
 from unrolled.data.made import copy_baseline
+from unrolled.training.log import read_log
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTESTANTS = {
@@ -90,9 +91,10 @@ def attempt(problem: str, length: int, cell: str, steps: int, folder: Path) -> A
     found = list(validations(run / "log.jsonl"))
     best = min((loss for _, loss in found), default=float("nan"))
     solved = next((step for step, loss in found if loss < limit), None)
+    stopped = any(entry.get("kind") == "alarm" for entry in read_log(run))
     return Attempt(
         problem, length, cell, best / baseline(problem, length), solved, found[-1][0] if found else 0,
-        time.monotonic() - begun, solved is None and process.returncode != 0,
+        time.monotonic() - begun, stopped,
     )  # fmt: skip
 
 

@@ -128,9 +128,11 @@ class Service:
             self._check_numbers(numbers, "show less of it, or shorter texts")
 
         def ask(texts: list[str]) -> list[bodies.Translation]:
-            found = run.predict(texts, **given)
-            trees = [_tree(run.search_tree(one.x, **given)) if body.tree else None for one in found]
-            return [_translation(run, one, body.attention, tree) for one, tree in zip(found, trees, strict=True)]
+            if body.tree:
+                searched = [run.watched(text, **given) for text in texts]
+            else:
+                searched = [(one, None) for one in run.predict(texts, **given)]
+            return [_translation(run, one, tree, body.attention) for one, tree in searched]
 
         key = ("translate", body.attention, body.tree, *sorted(given.items()))
         rows = [self._whole(loaded, key, ask, text) for text in texts]
@@ -338,7 +340,7 @@ def _tree(found: Any) -> bodies.Tree:
     return bodies.Tree(answer=found.answer, nodes=nodes)
 
 
-def _translation(run: Any, one: Any, attention: bool, tree: bodies.Tree | None) -> bodies.Translation:
+def _translation(run: Any, one: Any, tree: Any, attention: bool) -> bodies.Translation:
     candidates = [
         bodies.Hypothesis(text=c.text, log_probability=c.log_probability, score=c.score) for c in one.candidates
     ]
@@ -346,4 +348,4 @@ def _translation(run: Any, one: Any, attention: bool, tree: bodies.Tree | None) 
     if attention:
         source, target, weights = run.attention(one.x, one.text)
         seen = bodies.AttentionMap(source=source, target=target, weights=weights.tolist())
-    return bodies.Translation(candidates=candidates, attention=seen, tree=tree)
+    return bodies.Translation(candidates=candidates, attention=seen, tree=None if tree is None else _tree(tree))

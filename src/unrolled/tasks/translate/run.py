@@ -217,13 +217,17 @@ class TranslateRun(Run):
         Raises:
             UserError: the text is empty, or a setting is out of its range.
         """
+        return self.watched(x, **search)[1]
+
+    def watched(self, x: str, **search: Any) -> tuple[Translation, BeamTree]:
+        """What `predict` and `search_tree` say of a text, of one search."""
         if not x.strip():
             raise UserError("there is nothing to translate: the text is empty")
         beam, recorder = self.search(**search), BeamRecorder(self.symbols.target.symbol)
         here = next(batches_of(part_for(self.recipe, self.symbols, "the text given", [Example(x, None, 1)]), [0]))
         here = here.to(self.device)
         found = answers(self.model, here.source, here.lengths, here.spellings, beam, watch=recorder)
-        return recorder.tree(x, beam, found[0][0])
+        return Translation(x, self._candidates(found[0])), recorder.tree(x, beam, found[0][0])
 
     def part(self, path: str | Path | None = None) -> PairPart:
         """A file of pairs; without one the run's own test part, or its validation part.
