@@ -6,12 +6,19 @@ Frames, which are vectors already, may be mapped to others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unrolled.data.vocabulary import BOS, PAD
+from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.torch_layers import LSTM
+
+LARGEST_TABLE = 2**22
+"""Numbers of products that are made ahead of the symbols, at most."""
 
 
 class SymbolInput(nn.Module):
@@ -34,6 +41,7 @@ class SymbolInput(nn.Module):
         super().__init__()
         self.size, self.dropout, self.symbol_dropout = size, dropout, symbol_dropout
         self.output_size = size or vocabulary
+        self._as_ids = not size
         if size:
             self.weight = nn.Parameter(torch.empty(vocabulary, size))
             nn.init.normal_(self.weight, std=scale)
@@ -41,13 +49,38 @@ class SymbolInput(nn.Module):
     def forward(self, symbols: Tensor) -> Tensor:
         """Embed, or mark the symbols that are zero."""
         silent = (symbols == PAD) | (symbols == BOS)
-        if not self.size:
+        if self._as_ids:
             return symbols.masked_fill(silent, -1)
         vectors = functional.embedding(symbols, self.weight) * ~silent.unsqueeze(-1)
         if self.training and self.symbol_dropout:
             kept = functional.dropout(vectors.new_ones(self.weight.shape[0], 1), self.symbol_dropout)
             vectors = vectors * functional.embedding(symbols, kept)
         return functional.dropout(vectors, self.dropout, self.training)
+
+    @contextmanager
+    def looked_up(self, layer: Recurrent) -> Iterator[None]:
+        """Inside, symbols pass as ids to the layer above, which has multiplied every embedding by its weights ahead.
+
+        For inference with weights that stay as they are, see `Recurrent.packed`. It is done where it pays: by compiled
+        kernels, and for as many symbols as characters or bytes are.
+        """
+        if not self._pays(layer):
+            yield
+            return
+        with layer.packed(table=self.weight.detach()):
+            self._as_ids = True
+            try:
+                yield
+            finally:
+                self._as_ids = False
+
+    def _pays(self, layer: Recurrent) -> bool:
+        weights = getattr(layer, "weight_ih_l0", None)
+        if not self.size or weights is None or not layer.only_multiplies:
+            return False
+        if len(self.weight) * len(weights) * layer.num_directions > LARGEST_TABLE:
+            return False
+        return layer.engine_for(self.weight[:1].detach().unsqueeze(0)).name == "compiled"
 
 
 class WordCharacterInput(nn.Module):

@@ -211,7 +211,7 @@ class LookaheadBidirectional(Recurrent):
         Raises:
             ValueError: shapes that do not fit, named; a sequence that goes on after its end.
         """
-        form = InputForm.of(x, self.batch_first, self.input_size, lengths)
+        form = self._form(x, lengths)
         if form.unbatched:
             raise ValueError(f"step_chunk: x has shape {tuple(x.shape)}, and a stream needs a batch, if only of one")
         before = self._begun(form) if state is None else state

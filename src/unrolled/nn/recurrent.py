@@ -51,10 +51,20 @@ def _stacked(parts: tuple[Tensor, ...]) -> Tensor:
 
 @dataclass(eq=False)
 class Packed:
-    """What a layer keeps inside `packed()`: weights by layer and direction, and what steps one timestep, by batch."""
+    """What a layer keeps inside `packed()`.
+
+    Attributes:
+        weights: by layer and direction. half: whether they are stored half as wide.
+        table: the vectors that ids mean, (V, I); None: one-hot ones.
+        products: by direction, the first layer's weights on those vectors, as if they were one-hot, (·, V).
+        steppers: what steps one timestep, by batch.
+    """
 
     weights: dict[str, PackedWeights]
-    steppers: dict[tuple[int, bool, bool], Stepper | None] = field(default_factory=dict)
+    half: bool
+    table: Tensor | None
+    products: dict[str, Tensor] = field(default_factory=dict)
+    steppers: dict[tuple[int, bool, bool, bool], Stepper | None] = field(default_factory=dict)
 
 
 class Recurrent(nn.Module):
@@ -260,7 +270,7 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: shapes that do not fit, named.
         """
-        form = InputForm.of(x, self.batch_first, self.input_size, lengths)
+        form = self._form(x, lengths)
         states = self._given_states(state, form)
         output, after, seen = self._run_stack(form, states, observe)
         result = form.restore(output)
@@ -272,6 +282,11 @@ class Recurrent(nn.Module):
             final,
             Seen([[{n: form.restore_padded(v) for n, v in way.items()} for way in layer] for layer in seen]),
         )
+
+    def _form(self, x: Tensor | PackedSequence, lengths: Tensor | None) -> InputForm:
+        values = x.data if isinstance(x, PackedSequence) else x
+        table = None if self._packed is None or values.is_floating_point() else self._packed.table
+        return InputForm.of(x, self.batch_first, self.input_size if table is None else len(table), lengths)
 
     def _run_stack(
         self, form: InputForm, states: tuple[Tensor, ...], observe: bool
@@ -301,7 +316,7 @@ class Recurrent(nn.Module):
     ) -> Request:
         first = layer * self.num_directions
         directions = tuple(
-            self._direction(suffix, tuple(state[first + way] for state in states), inputs.shape[0], bool(way))
+            self._direction(suffix, tuple(state[first + way] for state in states), inputs, bool(way))
             for way, suffix in enumerate(self._suffixes(layer))
         )
         return Request(
@@ -322,18 +337,27 @@ class Recurrent(nn.Module):
             return inputs
         return inputs * functional.dropout(torch.ones_like(inputs[0]), self.input_dropout)
 
-    def _direction(self, suffix: str, states: tuple[Tensor, ...], steps: int, reverse: bool) -> Direction:
+    def _direction(self, suffix: str, states: tuple[Tensor, ...], inputs: Tensor, reverse: bool) -> Direction:
         tensors = self._tensors(suffix)
+        if self._packed is not None and self._packed.table is not None and not inputs.is_floating_point():
+            tensors["weight_ih"] = self._products(self._packed, suffix)
         mask = keep = None
         if self.training and self.weight_drop and "weight_hh" in tensors:
             tensors["weight_hh"] = functional.dropout(tensors["weight_hh"], self.weight_drop)
         if self.training and self.recurrent_dropout:
             mask = functional.dropout(torch.ones_like(states[0]), self.recurrent_dropout)
         if self.zoneout:
-            keep = states[0].new_full((steps, *states[0].shape), self.zoneout)
+            keep = states[0].new_full((inputs.shape[0], *states[0].shape), self.zoneout)
             keep = torch.bernoulli(keep) if self.training else keep
         packed = None if self._packed is None else self._packed.weights[suffix]
         return Direction(tensors, states, reverse, mask, keep, packed)
+
+    def _products(self, packed: Packed, suffix: str) -> Tensor:
+        if suffix not in packed.products:
+            assert packed.table is not None
+            with torch.no_grad():
+                packed.products[suffix] = self._tensors(suffix)["weight_ih"] @ packed.table.t()
+        return packed.products[suffix]
 
     def _given_states(self, state: State | None, form: InputForm) -> tuple[Tensor, ...]:
         """The states of every layer and direction, (layers · directions, B, H): the given ones or the initial ones."""
@@ -401,7 +425,7 @@ class Recurrent(nn.Module):
         """Nothing to do here; models written for torch.nn's layers call it."""
 
     @contextmanager
-    def packed(self, *, weights: str | None = None) -> Iterator[Recurrent]:
+    def packed(self, *, weights: str | None = None, table: Tensor | None = None) -> Iterator[Recurrent]:
         """A promise that the weights stay as they are inside the block, so that the compiled engine packs them once.
 
             with torch.no_grad(), layer.packed():
@@ -411,25 +435,48 @@ class Recurrent(nn.Module):
         Args:
             weights: "bfloat16" stores them half as wide, for inference alone: sums and states stay as they are, and
                 weights lose their last 16 bits. It pays where reading the weights takes the time: small batches.
+            table: (V, I) vectors, promised too. Ids then mean its rows (-1: zero) in the place of one-hot vectors, and
+                no row is multiplied by the weights more than once.
+
+        A block in a block that asks for nothing else shares what the outer one packed.
 
         Raises:
-            ValueError: another type of weights.
+            ValueError: another type of weights, or a table that this layer cannot look its input up in.
         """
         if weights not in PACKED_WEIGHTS:
             raise ValueError(f'weights="{weights}" is none of {", ".join(map(str, PACKED_WEIGHTS))}')
-        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
-        before, self._packed = self._packed, Packed({name: PackedWeights(weights is not None) for name in suffixes})
+        self._check_table(table)
+        before, half = self._packed, weights is not None
+        if before is None or table is not None or before.half != half:
+            suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+            table = before.table if table is None and before is not None else table
+            self._packed = Packed({name: PackedWeights(half) for name in suffixes}, half, table)
         try:
             yield self
         finally:
             self._packed = before
 
+    @property
+    def only_multiplies(self) -> bool:
+        """Whether the input is only multiplied by weights, and so can be looked up: see `packed`."""
+        summed = self.residual and self.input_size == self.hidden_size * self.num_directions
+        return not self._program.pointwise_input and not summed
+
+    def _check_table(self, table: Tensor | None) -> None:
+        if table is None:
+            return
+        if not self.only_multiplies:
+            raise ValueError("table: this layer uses its input outside of affine maps, so it needs the vectors")
+        if table.dim() != 2 or table.shape[1] != self.input_size:
+            raise ValueError(f"table has shape {tuple(table.shape)}, and must be (V, {self.input_size})")
+
     def _quick_step(self, x: Tensor, state: State) -> State | None:
         """A step by what was prepared at the first one; None where something goes on that takes the long way."""
         packed, states = self._packed, state if isinstance(state, tuple) else (state,)
-        if packed is None or x.dim() != 2 or not x.is_floating_point() or torch.compiler.is_compiling():
+        vectors = x.is_floating_point()
+        if packed is None or x.dim() != 1 + vectors or torch.compiler.is_compiling():
             return None
-        key = x.shape[0], self.training, torch.is_autocast_enabled("cpu")
+        key = x.shape[0], vectors, self.training, torch.is_autocast_enabled("cpu")
         if key not in packed.steppers:
             packed.steppers[key] = self._stepper(x, states)
         stepper = packed.steppers[key]
@@ -440,7 +487,9 @@ class Recurrent(nn.Module):
         dropped = self.training and (self.dropout or self.input_dropout or self.recurrent_dropout or self.weight_drop)
         if self.residual or self.zoneout or dropped or torch.is_autocast_enabled("cpu"):
             return None
-        form = InputForm.of(x.unsqueeze(0), False, self.input_size, None)
+        if self._program.pointwise_input and not x.is_floating_point():
+            return None
+        form = self._form(x.unsqueeze(1 if self.batch_first else 0), None)
         given, inputs, requests = self._given_states(states, form), form.x, []
         for layer in range(self.num_layers):
             requests.append(self._request(layer, inputs, given, None, False))
@@ -453,7 +502,7 @@ class Recurrent(nn.Module):
 
         With several layers it is that of the first: the ones above differ only where x is symbol ids.
         """
-        form = InputForm.of(x, self.batch_first, self.input_size, lengths)
+        form = self._form(x, lengths)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             states = tuple(self._initial(name, form.x.shape[1]) for name in self.cell.states)
             return choose(self.engine, self._request(0, form.x, states, form.lengths, observe))

@@ -275,12 +275,14 @@ class Prepared:
         arguments: by name.
         arena: states and what the gradient needs.
         weights: packed weights.
+        x_places: where the vector of every entry begins.
         others: tensors that must live as long as the arguments.
     """
 
     arguments: dict[str, int]
     arena: Tensor
     weights: Tensor
+    x_places: Tensor
     others: tuple[Tensor, ...]
 
 
@@ -314,7 +316,7 @@ def prepare_forward(
     )
     arguments |= {f"init_{number}": state.data_ptr() for number, state in enumerate(states)}
     arguments |= {f"final_{number}": state.data_ptr() for number, state in enumerate(finals)}
-    return Prepared(arguments, arena, weights, (work, rows, x_places, seen, *states, *finals))
+    return Prepared(arguments, arena, weights, x_places, (work, rows, seen, *states, *finals))
 
 
 def _room(call: Call, purpose: str, size: int) -> Tensor:

@@ -1,4 +1,5 @@
-"""One timestep at a time, with weights that are promised to stay: in comes x⟨t⟩, out come the states after it.
+"""One timestep at a time, with weights that are promised to stay: in comes x⟨t⟩, a vector or a symbol's id, out come
+the states after it.
 
 Everything but the addresses of x and of the states is prepared once, so that a step costs little more than its kernel.
 """
@@ -28,7 +29,8 @@ class Stepper:
         calls = [call_of(request) for request in requests]
         first = calls[0]
         self._lock = threading.Lock()
-        self._x_shape = torch.Size((first.batch, first.inputs))
+        self._symbols = first.inputs if first.form.projected else 0
+        self._x_shape = torch.Size((first.batch,) if self._symbols else (first.batch, first.inputs))
         self._dtype = first.states[0].dtype
         self._shape = torch.Size((len(calls), first.batch, first.hidden))
         self._bytes = first.batch * first.hidden * first.states[0].element_size()
@@ -37,8 +39,11 @@ class Stepper:
     def __call__(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """The states after one timestep, (layers, B, H) each; None where this is not what was prepared."""
         shape, dtype = self._shape, self._dtype
-        if x.shape != self._x_shape or x.dtype is not dtype or not x.is_contiguous():
+        if x.shape != self._x_shape or not x.is_contiguous() or (x.dtype is not dtype and not self._symbols):
             return None
+        ids = x.tolist() if self._symbols else []
+        if ids and not -1 <= min(ids) <= max(ids) < self._symbols:
+            return None  # the long way says what is wrong
         for state in states:
             if state.shape != shape or state.dtype is not dtype or not state.is_contiguous():
                 return None
@@ -47,6 +52,8 @@ class Stepper:
         try:
             after = tuple([torch.empty(shape, dtype=dtype) for _ in states])
             source, before, behind = x.data_ptr(), [s.data_ptr() for s in states], [s.data_ptr() for s in after]
+            if ids:
+                source = self._layers[0].look_up(ids)
             for number, layer in enumerate(self._layers):
                 offset = number * self._bytes
                 layer(source, before, behind, offset)
@@ -70,8 +77,16 @@ class _Layer:
         self._values = kernels.forward.values(prepared.arguments)
         self._address, self._threads = ctypes.addressof(self._values), call.threads
         self._x = names.index("x")
+        self._table, self._width, self._symbols = call.vectors, call.vectors.shape[-1], call.inputs
+        self._rows = (ctypes.c_int64 * call.batch).from_address(prepared.x_places.data_ptr())
         self._places = [(names.index(f"init_{state}"), names.index(f"final_{state}"), state) for state in states]
         self._run = kernels.forward.run
+
+    def look_up(self, ids: list[int]) -> int:
+        """Which rows of the table are read; where it begins."""
+        none = self._symbols  # behind the last symbol's row comes one of zeros
+        self._rows[:] = [self._width * (none if id < 0 else id) for id in ids]
+        return self._table.data_ptr()
 
     def __call__(self, x: int, before: Sequence[int], behind: Sequence[int], offset: int) -> None:
         values = self._values

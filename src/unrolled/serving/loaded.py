@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Candidate
-from unrolled.nn import LookaheadBidirectional, Recurrent
+from unrolled.models.translator import Translator
+from unrolled.nn import LookaheadBidirectional, Recurrent, SymbolInput
 from unrolled.recurrence.program import outline
 from unrolled.run import Run
 
@@ -39,6 +40,8 @@ class Loaded:
         for module in self.model.modules():
             if isinstance(module, Recurrent):
                 self._packed.enter_context(module.packed())
+        for words, layer in _inputs_of(self.model):
+            self._packed.enter_context(words.looked_up(layer))
 
     @property
     def key(self) -> tuple[str, int]:
@@ -129,13 +132,26 @@ class Loaded:
         }  # fmt: skip
 
 
+def _inputs_of(model: nn.Module) -> Iterator[tuple[SymbolInput, Recurrent]]:
+    """What embeds symbols for a recurrence and nothing else."""
+    for module in model.modules():
+        words, layer = getattr(module, "input", None), getattr(module, "recurrent", None)
+        if isinstance(module, Translator) and not module.feeding:
+            words, layer = module.target, module.decoder
+        if isinstance(words, SymbolInput) and isinstance(layer, Recurrent):
+            yield words, layer
+
+
 ALONE = 8
 """Batches up to which steps are prepared for each size: they keep their buffers."""
 
 
 def stepped(layer: Recurrent, vectors: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-    """The outputs (T, B, H) and the state after them; of one timestep of few sequences by the quickest way."""
-    if vectors.shape[0] == 1 and vectors.shape[1] <= ALONE and not layer.residual and vectors.is_floating_point():
+    """The outputs (T, B, H) and the state after them; of one timestep of few sequences by the quickest way.
+
+    vectors: (T, B, I), or (T, B) ids.
+    """
+    if vectors.shape[0] == 1 and vectors.shape[1] <= ALONE and not layer.residual:
         after = layer.step(vectors[0], state)
         first = after[0] if isinstance(after, tuple) else after
         return first[-1:], after
