@@ -41,15 +41,17 @@ class SymbolInput(nn.Module):
         super().__init__()
         self.size, self.dropout, self.symbol_dropout = size, dropout, symbol_dropout
         self.output_size = size or vocabulary
-        self._as_ids = not size
+        self._names: Tensor | None = None  # while symbols are looked up: of each its id, or -1
         if size:
             self.weight = nn.Parameter(torch.empty(vocabulary, size))
             nn.init.normal_(self.weight, std=scale)
 
     def forward(self, symbols: Tensor) -> Tensor:
         """Embed, or mark the symbols that are zero."""
+        if self._names is not None:
+            return self._names[symbols]
         silent = (symbols == PAD) | (symbols == BOS)
-        if self._as_ids:
+        if not self.size:
             return symbols.masked_fill(silent, -1)
         vectors = functional.embedding(symbols, self.weight) * ~silent.unsqueeze(-1)
         if self.training and self.symbol_dropout:
@@ -68,11 +70,13 @@ class SymbolInput(nn.Module):
             yield
             return
         with layer.packed(table=self.weight.detach()):
-            self._as_ids = True
+            names = torch.arange(len(self.weight))
+            names[[PAD, BOS]] = -1
+            self._names = names
             try:
                 yield
             finally:
-                self._as_ids = False
+                self._names = None
 
     def _pays(self, layer: Recurrent) -> bool:
         weights = getattr(layer, "weight_ih_l0", None)
