@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from unrolled.serving.given import length_of
 from unrolled.serving.limits import Limits
 
 
@@ -233,3 +234,18 @@ def test_a_long_request_does_not_hold_up_short_ones(served):
         whole = time.perf_counter() - begun
     assert len(waits) >= 2
     assert sorted(waits)[len(waits) // 2] < whole / 4  # in between, not behind it
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "expected"),
+    [("writer", "the cat", 7), ("origins", "Rossi", 5), ("tags", ["the", "cat"], 2), ("tags", "the cat sat", 4)],
+)
+def test_timesteps_are_counted_as_the_model_reads(library, name, x, expected):
+    assert length_of(library.get(name), x) == expected
+
+
+def test_numbers_of_gates_are_counted_layer_by_layer(library):
+    loaded = library.get("writer")
+    seen = loaded.run.observe("the").as_dict()["layers"]
+    shown = sum(len(rows[0]) for layer in seen for rows in layer["values"].values())
+    assert loaded.seen_numbers == shown

@@ -94,8 +94,12 @@ def spellings_of(loaded: Loaded, text: str, count: int) -> list[list[int]] | Non
     return [loaded.vocabulary.spell(word) for word in words[:count]]
 
 
-def length_of(x: Any) -> int:
-    return len(x.split()) + len(x) // 8 if isinstance(x, str) else len(x)
+def length_of(loaded: Loaded, x: Any) -> int:
+    """The timesteps of a sequence; of words and BPE pieces an estimate, since cutting a text is work for a lane."""
+    level = "word" if loaded.task == "tag" else getattr(loaded.inputs, "level", "")
+    if not isinstance(x, str) or level == "character":
+        return len(x)
+    return len(x.encode()) if level == "byte" else len(x.split()) + len(x) // 8
 
 
 def example_of(loaded: Loaded, x: Any) -> tuple[NDArray[Any], NDArray[np.int64] | None, list[str]]:

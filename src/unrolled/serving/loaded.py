@@ -76,6 +76,16 @@ class Loaded:
             return f"{self.name} reads from both ends, so it needs the whole sequence first; use /predict"
         return None
 
+    @cached_property
+    def seen_numbers(self) -> int:
+        """How many numbers the gates and states of a timestep are."""
+        layer = self.recurrent
+        if layer is None:
+            return 0
+        program = outline(layer.cell)
+        names = len(program.observed) + len(program.states)
+        return names * layer.hidden_size * layer.num_layers * layer.num_directions
+
     @property
     def vocabulary(self) -> Vocabulary:
         """The symbols that a language model or a generator reads and predicts."""

@@ -152,17 +152,16 @@ class Service:
                 return [run.observe(one, label=body.label).as_dict() for one in given]
             return [run.observe(one).as_dict() for one in given]
 
-        by_letter = loaded.task != "tag" and getattr(loaded.inputs, "level", "") in ("character", "byte")
-        numbers = (len(x) if by_letter else length_of(x)) * loaded.run.recipe.model.hidden * 10
-        self._check_numbers(numbers, "show the gates of a shorter piece")
-        row = Whole(object(), ask, x, length_of(x))
+        steps = length_of(loaded, x)
+        self._check_numbers(steps * loaded.seen_numbers, "show the gates of a shorter piece")
+        row = Whole(object(), ask, x, steps)
         found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
         return found
 
     # -- rows
 
     def _whole(self, loaded: Loaded, key: Any, ask: Any, x: Any) -> Whole:
-        return Whole((loaded.key, key), ask, x, length_of(x))
+        return Whole((loaded.key, key), ask, x, length_of(loaded, x))
 
     def _score_rows(self, loaded: Loaded, body: bodies.ScoreBody) -> list[Row]:
         _check_wishes(loaded, body)
@@ -177,7 +176,7 @@ class Service:
                 wish = {"labels": body.labels[number]}
             elif loaded.task == "translate":
                 wish = {"source": body.source}
-            rows.append(Whole(object(), partial(_score_each, run, wish), x, length_of(x)))
+            rows.append(Whole(object(), partial(_score_each, run, wish), x, length_of(loaded, x)))
         return rows
 
     def _scored_reading(self, loaded: Loaded, x: Any, label: str | None) -> Reading:

@@ -96,7 +96,7 @@ class Streaming:
         return Value(row.state, row.output), following
 
     async def _advance(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
-        if body.gates and len(body.append) * loaded.run.recipe.model.hidden * 10 > self._limits.answer_numbers:
+        if body.gates and len(body.append) * loaded.seen_numbers > self._limits.answer_numbers:
             raise Refused(413, "those would be too many gates for one answer; append less at once")
         if loaded.task in ("classify", "tag"):
             return await self._label(loaded, value, body)
