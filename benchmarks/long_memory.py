@@ -34,7 +34,10 @@ CONTESTANTS = {
     "gru": ["model.cell=gru"],
     "lstm, forget bias 1": ["model.cell=lstm", "model.forget_bias=1.0"],
     "lstm, forget bias 5": ["model.cell=lstm", "model.forget_bias=5.0"],
+    "gru, chrono": ["model.cell=gru", "model.chrono={length}"],
+    "lstm, chrono": ["model.cell=lstm", "model.forget_bias=none", "model.chrono={length}"],
 }
+"""What is changed in the recipe; {length} is that of the sequences."""
 SOLVED = 0.1
 """Of the loss of who remembers nothing."""
 
@@ -73,7 +76,9 @@ def validations(log: Path) -> Iterator[tuple[int, float]]:
 def attempt(problem: str, length: int, cell: str, steps: int, folder: Path) -> Attempt:
     """Train one cell until it has solved the problem, or not."""
     run = folder / f"{problem}-{length}-{cell.replace(' ', '-').replace(',', '')}"
-    settings = [*CONTESTANTS[cell], f"data.made_length={length}", f"training.steps={steps}"]
+    timesteps = length if problem == "adding" else length + 20
+    settings = [setting.format(length=timesteps) for setting in CONTESTANTS[cell]]
+    settings += [f"data.made_length={length}", f"training.steps={steps}"]
     if "lstm" not in cell:
         settings.append("model.forget_bias=none")
     words = [word for setting in settings for word in ("--set", setting)]

@@ -20,6 +20,7 @@ from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.build import cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
+from unrolled.recurrence.keeping import keeping_of
 from unrolled.recurrence.program import outline
 from unrolled.tasks import FOLDERS, task_of
 from unrolled.tasks.task import parts_of
@@ -180,6 +181,8 @@ class Run:
         recipe = self.recipe.with_overrides(changes)
         if cell in CELLS and "forget" not in outline(CELLS[cell]).observed:
             recipe = recipe.with_overrides({"model.forget_bias": "none"})
+        if cell in CELLS and not keeping_of(outline(CELLS[cell])):
+            recipe = recipe.with_overrides({"model.chrono": 0})
         own = cell_of_run(self.folder) if cell == "own" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

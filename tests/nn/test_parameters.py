@@ -8,8 +8,10 @@ import torch
 
 from cell_table import NAMES, OF, leaky, saturating, x_of
 from tolerances import assert_equal
-from unrolled.cells import Cell
+from unrolled.cells import Cell, Value, affine, cell, named, sigmoid, tanh
 from unrolled.nn import GRU, LSTM, RNN, Recurrent
+from unrolled.recurrence.keeping import Keeping, keeping_of
+from unrolled.recurrence.program import outline
 
 ENTRIES: dict[str, dict[str, set[str]]] = {
     "rnn": {"hidden": {"x", "a", "bias", "bias_hidden"}},
@@ -191,6 +193,43 @@ def test_the_forget_bias_is_the_gates_whole_bias(peephole: bool, initialiser: st
 def test_the_forget_bias_of_a_cell_of_ones_own() -> None:
     layer = Recurrent(OF["minimal"].cell, 3, 4, forget_bias=-2.0)
     assert layer.parameters_of("forget")["bias"].tolist() == [-2.0] * 4
+
+
+def whole_bias(layer: Recurrent, gate: str) -> torch.Tensor:
+    entries = layer.parameters_of(gate, layer=1, reverse=True)
+    return entries["bias"] + entries.get("bias_hidden", torch.zeros_like(entries["bias"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "sign", "admitting"),
+    [
+        ("lstm", "forget", 1, "update"), ("lstm-peephole", "forget", 1, "update"), ("gru", "update", -1, None),
+        ("gru-simplified", "update", -1, None), ("gru-torch", "keep", 1, None),
+    ],
+)  # fmt: skip
+def test_units_begin_with_memories_of_all_lengths(name: str, gate: str, sign: int, admitting: str | None) -> None:
+    torch.manual_seed(3)
+    layer = Recurrent(name, 3, 400, 2, bidirectional=True, chrono=1000)
+    bias = whole_bias(layer, gate)
+    lengths = 1 / (1 - (sign * bias).sigmoid())  # the timesteps after which a unit has forgotten
+    assert 2 <= lengths.min() < 30
+    assert 970 < lengths.max() <= 1000
+    assert lengths.mean() == pytest.approx(500, abs=50)
+    if admitting is not None:
+        assert_equal(whole_bias(layer, admitting), -bias)
+
+
+def test_gates_that_keep_are_found_in_the_equations() -> None:
+    @cell
+    def held(x: Value, h: Value, m: Value) -> tuple[Value, Value]:
+        keep = named(sigmoid(affine("leak", h, x)), "hold")
+        enter = sigmoid(affine("enter", h, x))
+        m = keep * m + enter * tanh(affine("new", h, x)) - 0.1 * m
+        return tanh(m), m
+
+    assert keeping_of(outline(held)) == [Keeping("leak", False, ("enter",))]
+    layer = Recurrent(held, 3, 50, chrono=20)
+    assert_equal(layer.parameters_of("enter")["bias"], -layer.parameters_of("leak")["bias"])
 
 
 def test_layers_are_made_on_any_device_and_in_any_type() -> None:

@@ -225,6 +225,10 @@ def test_projections_are_refused_clearly() -> None:
         (lambda: LSTM(3, 4, initialiser="glorot"), 'initialiser="glorot" is none of torch, xavier, he, orthogonal'),
         (lambda: GRU(3, 4, forget_bias=1.0), "forget_bias=1.0: this layer has no forget gate with a bias"),
         (lambda: LSTM(3, 4, bias=False, forget_bias=1.0), "no forget gate with a bias"),
+        (lambda: RNN(3, 4, chrono=100), "chrono=100: this layer has no gate with a bias that keeps a state"),
+        (lambda: LSTM(3, 4, bias=False, chrono=100), "no gate with a bias that keeps a state"),
+        (lambda: LSTM(3, 4, chrono=2), "chrono=2 must be a number of timesteps, at least 3, or 0"),
+        (lambda: LSTM(3, 4, chrono=9, forget_bias=1.0), "leave forget_bias out"),
     ],
 )
 def test_wrong_arguments_are_named(make: Callable[[], Any], message: str) -> None:

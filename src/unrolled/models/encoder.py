@@ -124,6 +124,7 @@ def recurrent_of(settings: ModelSettings, width: int, cell: Cell, *, bidirection
         "engine": settings.engine, "initial_state": settings.initial_state, "input_dropout": settings.input_dropout,
         "recurrent_dropout": settings.recurrent_dropout, "weight_drop": settings.weight_drop,
         "zoneout": settings.zoneout, "initialiser": settings.initialiser, "forget_bias": settings.forget_bias,
+        "chrono": settings.chrono,
         "residual": settings.residual,
     }  # fmt: skip
     sizes = width, settings.hidden, settings.layers

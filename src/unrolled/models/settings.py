@@ -52,6 +52,9 @@ class ModelSettings:
         "torch", choices=("torch", "xavier", "he", "orthogonal", "identity"), help="how the weights start, by name"
     )
     forget_bias: float | None = setting(None, help='start of the forget gate\'s bias; "none": as the initialiser says')
+    chrono: int = setting(
+        0, minimum=0, help="gates start so that units remember for 1 to so many timesteps; 0: as the initialiser says"
+    )
     initial_state: str = setting("zeros", choices=("zeros", "learned", "random"), help="the state before the sequence")
     softmax: str = setting("full", choices=("full", "adaptive"), help="adaptive: rare symbols in cheaper clusters")
     cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")

@@ -17,6 +17,7 @@ from unrolled.nn.initialisers import initialise
 from unrolled.nn.seen import Seen
 from unrolled.nn.shapes import InputForm
 from unrolled.recurrence.engines import Engine, check_name, choose
+from unrolled.recurrence.keeping import keeping_of
 from unrolled.recurrence.layout import layout_of
 from unrolled.recurrence.packed import Stepper
 from unrolled.recurrence.program import outline
@@ -39,6 +40,7 @@ class RecurrentOptions(TypedDict, total=False):
     zoneout: float
     initialiser: str
     forget_bias: float | None
+    chrono: int
     residual: bool
     checkpoint: int | bool
     device: torch.device | str | None
@@ -93,6 +95,8 @@ class Recurrent(nn.Module):
             Krueger et al. 2017); outside training, that share of the old value is mixed in.
         initialiser: "torch", "xavier", "he", "orthogonal" or "identity".
         forget_bias: the forget gate's bias at the start; 1 helps an LSTM to remember (Jozefowicz et al. 2015).
+        chrono: the longest memory that is expected, in timesteps: the biases of the gates that keep a state are drawn
+            so that units forget within 1 to so many (Tallec and Ollivier 2018); 0 leaves them to the initialiser.
         residual: each layer's input is added to its output where they are equally wide.
         checkpoint: for sequences too long for memory: only the states of every k-th timestep are kept for the gradient,
             and what lies between is computed again (compiled engine; the others keep everything). True for k = √T, a
@@ -124,6 +128,7 @@ class Recurrent(nn.Module):
         zoneout: float = 0.0,
         initialiser: str = "torch",
         forget_bias: float | None = None,
+        chrono: int = 0,
         residual: bool = False,
         checkpoint: int | bool = False,
         device: torch.device | str | None = None,
@@ -141,7 +146,7 @@ class Recurrent(nn.Module):
         self.weight_drop, self.zoneout, self.residual = weight_drop, zoneout, residual
         self.checkpoint = checkpoint
         self.engine, self.initial_state = check_name(engine, "engine"), initial_state
-        self.initialiser, self.forget_bias = initialiser, forget_bias
+        self.initialiser, self.forget_bias, self.chrono = initialiser, forget_bias, chrono
         self._packed: Packed | None = None
         self._program = outline(self.cell)
         self._layout = layout_of(self._program, bias)
@@ -197,7 +202,10 @@ class Recurrent(nn.Module):
         """Draw all weights anew, by the initialiser."""
         for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
-                initialise(self._tensors(suffix), self._layout, self.hidden_size, self.initialiser, self.forget_bias)
+                initialise(
+                    self._tensors(suffix), self._layout, self.hidden_size, self.initialiser,
+                    forget_bias=self.forget_bias, chrono=self.chrono, keeping=keeping_of(self._program),
+                )  # fmt: skip
         if self.initial_state == "learned":
             for name, parameter in self.named_parameters():
                 if name.startswith("initial_"):
@@ -512,8 +520,8 @@ class Recurrent(nn.Module):
         defaults = {
             "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
             "engine": "auto", "initial_state": "zeros", "input_dropout": 0.0, "recurrent_dropout": 0.0,
-            "weight_drop": 0.0, "zoneout": 0.0, "initialiser": "torch", "forget_bias": None, "residual": False,
-            "checkpoint": False,
+            "weight_drop": 0.0, "zoneout": 0.0, "initialiser": "torch", "forget_bias": None, "chrono": 0,
+            "residual": False, "checkpoint": False,
         }  # fmt: skip
         shown += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(shown)
