@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from unrolled.cells import CELLS, Cell
+from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import read_json
@@ -85,6 +86,11 @@ class Run:
         if not parts:
             raise UserError("the run's data were all for training: give a file to evaluate on")
         return parts["test" if "test" in parts else "validation"]
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether sequences are frames (T, D); otherwise texts."""
+        return isinstance(getattr(self.symbols, "inputs", None), FrameScale)
 
     def check_can(self, verb: str) -> None:
         """Refuse a verb that has no meaning for this task.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import unrolled as package
+from commands import TINY
 from unrolled.cli.looks import registry
 
 
@@ -44,6 +45,26 @@ def test_gates_of_encoders(unrolled, name: str) -> None:
     seen = run.observe("a good film" if name == "reviews" else "3 May 2021")
     assert all(len(value) == len(seen.symbols) for value in seen.layers[0].values.values())
     assert "layer 0" in unrolled("inspect", f"runs/{name}", "a film", "--gates").out
+
+
+def test_models_of_frames_look_at_a_sequence_of_a_file(unrolled, place: Path) -> None:
+    rows = [f"{level}.0,{level}.5,{level}.2:{-level}.0,0.5,0.1:{'up' if level > 4 else 'down'}" for level in range(9)]
+    (place / "waves.ts").write_text("@dimensions 2\n@classLabel true up down\n@data\n" + "\n".join(rows * 4) + "\n")
+    steps = ["--set", "training.steps=5", "--set", "model.bidirectional=false", "--set", "model.embedding=0"]
+    made = unrolled("train", "classify", "--data", "waves.ts", "--run", "runs/waves", *TINY[:4], *steps)
+    assert made.code == 0, made.err
+    told = json.loads(unrolled("inspect", "runs/waves", "waves.ts:3", "--gates", "--json").out)
+    run = package.load("runs/waves")
+    seen = run.observe(run.sequences("waves.ts")[2])
+    assert told["symbols"] == ["1", "2", "3"]
+    np.testing.assert_allclose(told["layers"][0]["values"]["forget"], seen.layer(0).values["forget"])
+    for look in ("--saliency", "--gradients"):
+        assert unrolled("inspect", "runs/waves", "waves.ts", look).code == 0
+    for given, words in (("a film", "frames, not texts"), ("waves.ts:0", "36 sequence(s)"), ("x.ts:1", "no file")):
+        assert words in unrolled("inspect", "runs/waves", given, "--saliency").err
+    assert "reads frames" in unrolled("inspect", "runs/waves", "a", "--contrast", "--against", "b").err
+    labels = unrolled("predict", "runs/waves", "waves.ts").out
+    assert len(labels.splitlines()) == 36
 
 
 def test_surprises_add_up_to_the_score(unrolled) -> None:

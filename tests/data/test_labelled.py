@@ -89,6 +89,15 @@ def test_packed_files_marks_and_line_ends(tmp_path: Path) -> None:
 
 
 def test_frames(tmp_path: Path) -> None:
+    for head in ("@classLabel true up down\n", ""):  # labels that are not wanted are left out all the same
+        labelled = written(tmp_path, "b.ts", head + "@data\n1,2,3:4,5,6:up\n1,2:4,5:down\n")
+        frames = [one.x.tolist() for one in read_labelled(labelled, "classify", labelled=False).examples]
+        assert frames == [[[1, 4], [2, 5], [3, 6]], [[1, 4], [2, 5]]]
+    bare = written(tmp_path, "c.ts", "@classLabel false\n@data\n1,2,3:4,5,6\n1:4\n")
+    assert [one.x.tolist() for one in read_labelled(bare, "classify", labelled=False).examples] == [
+        [[1, 4], [2, 5], [3, 6]],
+        [[1, 4]],
+    ]
     ts = "#c\n@problemName x\n@data\n1,2,3:4,5,6:up\n1,2:4,5:down\n"
     found = read_labelled(written(tmp_path, "a.ts", ts), "classify")
     assert [example.y for example in found.examples] == ["up", "down"]

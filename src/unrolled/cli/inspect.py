@@ -29,8 +29,9 @@ def inspect(
         str | None,
         typer.Argument(
             metavar="[TEXT|DATA]",
-            help="What to read. For --beam a file of pairs and for --cell-search a text file, otherwise the run's "
-            "own data; for --embeddings symbols, otherwise the most frequent.",
+            help="What to read; of a model of frames FILE:3, the third sequence of a file. For --beam a file of pairs "
+            "and for --cell-search a text file, otherwise the run's own data; for --embeddings symbols, otherwise the "
+            "most frequent.",
         ),
     ] = None,
     **chosen: Any,

@@ -6,6 +6,7 @@ import typer
 
 from unrolled.cli.common import Common, bar, refuse_unless, table
 from unrolled.cli.looks.look import Look, PictureOption, say
+from unrolled.cli.looks.sequence import sequence_given
 
 if TYPE_CHECKING:
     from unrolled.inspecting.attention import AttentionMap
@@ -29,7 +30,7 @@ def show(
 
     refuse_unless(run, answer is not None, "--answer", translate="translators")
     pooled = run.recipe.task == "classify"
-    found = run.attention(text) if pooled else run.attention(text, answer)
+    found = run.attention(sequence_given(run, text)) if pooled else run.attention(text, answer)
     if picture is not None:
         draw_attention(found, picture)
     say(common, found.as_dict(), pooling_text(found) if pooled else attention_text(found), picture)

@@ -21,6 +21,8 @@ def show(
     """Show the units that remember the difference, and the best one symbol by symbol."""
     from unrolled.inspecting.contrast import contrast
 
+    if run.reads_frames:
+        raise UserError(f"--contrast compares texts symbol by symbol, and {run.folder} reads frames")
     if not against:
         raise UserError(
             'say what to compare with, as in: unrolled inspect RUN "The cat" --contrast --against "The cats"'

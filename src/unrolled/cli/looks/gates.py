@@ -7,6 +7,7 @@ import typer
 
 from unrolled.cli.common import Common, refuse_unless, table
 from unrolled.cli.looks.look import ClassOption, LayerOption, Look, PictureOption, say
+from unrolled.cli.looks.sequence import sequence_given
 from unrolled.errors import UserError
 from unrolled.inspecting.order import UnitOrder
 
@@ -33,7 +34,7 @@ def show(
     from unrolled.inspecting.heat_map import draw_gates
 
     refuse_unless(run, label is not None, "--class", generate="generators")
-    found = run.observe(text, **({} if label is None else {"label": label}))
+    found = run.observe(sequence_given(run, text), **({} if label is None else {"label": label}))
     try:
         seen = found.layer(layer, reverse=backwards)
     except IndexError as error:

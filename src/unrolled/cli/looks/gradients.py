@@ -7,6 +7,7 @@ import typer
 
 from unrolled.cli.common import Common, table
 from unrolled.cli.looks.look import ClassOption, Given, Look, PictureOption, WithOption, say
+from unrolled.cli.looks.sequence import sequence_given
 
 if TYPE_CHECKING:
     from unrolled.inspecting.gradients import GradientDecay
@@ -32,9 +33,9 @@ def show(
     from unrolled.inspecting.gradients import draw_gradients
 
     runs = [run, *(common.load(folder, "inspect") for folder in others or [])]
-    found = [one.gradients(text, length=length, label=label) for one in runs]
+    found = [one.gradients(sequence_given(one, text), length=length, label=label) for one in runs]
     wishes = [wish.strip() for wish in fresh.split(",") if wish.strip()]
-    found += [run.gradients(text, length=length, fresh=wish, label=label) for wish in wishes]
+    found += [run.gradients(sequence_given(run, text), length=length, fresh=wish, label=label) for wish in wishes]
     if picture is not None:
         draw_gradients(found, picture)
     say(common, [one.as_dict() for one in found], gradients_text(found), picture)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrolled.cli.common import Common, table
 from unrolled.cli.looks.look import Look, PictureOption, TopOption, say
+from unrolled.cli.looks.sequence import sequence_given
 
 if TYPE_CHECKING:
     from unrolled.inspecting.labels import LabelTable
@@ -26,7 +27,7 @@ def show(
     """Show and draw the probabilities, and of a CRF the transitions."""
     from unrolled.inspecting.labels import draw_labels
 
-    found = run.label_table(text)
+    found = run.label_table(sequence_given(run, text))
     if picture is not None:
         draw_labels(found, picture)
     say(common, found.as_dict(), labels_text(found, top), picture)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from unrolled.cli.common import Common, bar, table
 from unrolled.cli.looks.colours import painted, signed
 from unrolled.cli.looks.look import ClassOption, Look, PictureOption, say
+from unrolled.cli.looks.sequence import sequence_given
 
 if TYPE_CHECKING:
     from unrolled.inspecting.saliency import Saliency
@@ -21,7 +22,7 @@ def show(
     """Show and draw both measures."""
     from unrolled.inspecting.saliency import draw_saliency
 
-    found = run.saliency(text, label=label)
+    found = run.saliency(sequence_given(run, text), label=label)
     if picture is not None:
         draw_saliency(found, picture)
     between = " " if run.recipe.data.level == "word" else ""

@@ -23,26 +23,34 @@ def width_of(text: str) -> int:
 
 
 def read_ts(path: Path, bad: BadRows, labelled: bool) -> Content:
-    """A header of @ lines; then a sequence a line: dimensions parted by ":", values by ",", the class last.
+    """A header of @ lines; then a sequence a line: dimensions parted by ":", values by ",", the class last. Where no
+    labels are wanted, the header says whether there are some to leave out.
 
     Raises:
         UserError: there is no line @data.
     """
     examples: list[Example] = []
     begun, width = False, 0
+    ends_in_label = True if labelled else None
     for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         if line.startswith("@"):
-            begun = begun or line.lower().startswith("@data")
+            name, value = (*line.lower().split(maxsplit=2), "")[:2]
+            begun = begun or name == "@data"
+            if name in ("@classlabel", "@targetlabel") and not labelled:
+                ends_in_label = value == "true"
             continue
         parts = line.strip().split(":")
-        dimensions, label = (parts[:-1], parts[-1].strip()) if labelled or len(parts) == width + 1 else (parts, None)
+        if ends_in_label is None:  # the header does not say: a label is no list, as the numbers before it are
+            ends_in_label = "," in parts[0] and "," not in parts[-1]
+        dimensions, label = (parts[:-1], parts[-1].strip()) if ends_in_label else (parts, None)
         rows = [_numbers(part.split(",")) for part in dimensions]
         width = width or len(rows)
         frames = _joined(rows)
         if frames is None or len(rows) != width or (labelled and not label):
-            bad.add(number, f"{width or 'some'} dimensions of equally many numbers, and a class", line)
+            wanted = f"{width or 'some'} dimensions of equally many numbers"
+            bad.add(number, wanted + (", and a class" if ends_in_label else ""), line)
         else:
             examples.append(Example(frames, label, number))
     if not begun:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.data.examples import ExampleBatch, Inputs, Part, part_of, read_file
-from unrolled.data.labelled import Example
+from unrolled.data.labelled import Example, Labelled
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Score, SymbolScore
 from unrolled.errors import UserError
@@ -97,8 +97,15 @@ class ClassifyRun(Run):
 
     def predict_file(self, path: str | Path) -> list[ClassPrediction]:
         """The same for the sequences of a file, with labels or without: any format that training reads."""
-        read = read_file(self.recipe.data, "classify", Path(path), "", Path(), labelled=False)
+        read = self._file(path)
         return self._predicted(read.examples, read.name)
+
+    def sequences(self, path: str | Path) -> list[Any]:
+        """The sequences of a file, read as `predict_file` reads them."""
+        return [example.x for example in self._file(path).examples]
+
+    def _file(self, path: str | Path) -> Labelled:
+        return read_file(self.recipe.data, "classify", Path(path), "", Path(), labelled=False)
 
     def _part(self, examples: Sequence[Example], name: str) -> Part[Any]:
         for example in examples:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from unrolled.data.examples import ExampleBatch, Part, part_of, read_file
-from unrolled.data.labelled import Example
+from unrolled.data.labelled import Example, Labelled
 from unrolled.data.surfaces import split_words
 from unrolled.data.tag_schemes import spans_of
 from unrolled.decoding.scores import Score, SymbolScore
@@ -97,8 +97,15 @@ class TagRun(Run):
 
     def predict_file(self, path: str | Path) -> list[TagPrediction]:
         """The same for the sentences of a file, with labels or without: any format that training reads."""
-        read = read_file(self.recipe.data, "tag", Path(path), "", Path(), labelled=False)
+        read = self._file(path)
         return self._predicted(read.examples, read.name)
+
+    def sequences(self, path: str | Path) -> list[Any]:
+        """The sequences of a file, read as `predict_file` reads them."""
+        return [example.x for example in self._file(path).examples]
+
+    def _file(self, path: str | Path) -> Labelled:
+        return read_file(self.recipe.data, "tag", Path(path), "", Path(), labelled=False)
 
     def _example(self, x: Any, line: int) -> Example:
         if isinstance(x, str):
