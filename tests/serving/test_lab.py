@@ -77,6 +77,15 @@ def test_the_forget_bias_lets_the_gradient_reach_further() -> None:
     assert farthest(3.0) > 100 * farthest(-1.0)
 
 
+@pytest.mark.parametrize(("name", "state"), [("lstm", "c"), ("gru", "c")])
+def test_chrono_lets_the_gradient_reach_further(name: str, state: str) -> None:
+    def farthest(chrono: int) -> float:
+        made = FreshCell(name, 8, 8, seed=0, initialiser="torch", chrono=chrono)
+        return made.gradient_by_distance(60, 0)[state][-1]
+
+    assert farthest(200) > 100 * farthest(0)
+
+
 def test_the_same_seed_draws_the_same_and_leaves_other_draws_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -105,6 +114,8 @@ def test_what_overflows_is_null(served: Served) -> None:
         ("gradients", {"hidden": 65}, "hidden"),
         ("gradients", {"initialiser": "zeros"}, "is none of"),
         ("gradients", {"cell": "gru", "forget_bias": 1.0}, "no forget gate"),
+        ("gradients", {"cell": "rnn", "chrono": 50}, "keeps a state"),
+        ("gradients", {"chrono": 50, "forget_bias": 1.0}, "leave forget_bias out"),
         ("gradients", {"unknown": 1}, "unknown"),
     ],
 )

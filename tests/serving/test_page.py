@@ -295,6 +295,11 @@ def test_the_lab_keeps_curves_of_gradients(visits: Visits, served: Served) -> No
     page.get_by_role("combobox", name="Cell").nth(1).select_option("rnn")
     expect(page.locator(".plot:not(.small) .legendtext")).to_have_count(3)
     expect(page.get_by_label("Forget bias")).to_be_disabled()
+    expect(page.get_by_label("Chrono")).to_be_disabled()
+    page.get_by_role("combobox", name="Cell").nth(1).select_option("lstm")
+    page.get_by_label("Chrono").fill("100")
+    expect(page.get_by_label("Forget bias")).to_be_disabled()
+    expect(page.locator(".plot:not(.small) .legendtext").filter(has_text="chrono 100")).to_have_count(2)
     page.get_by_role("button", name="Forget the others").click()
     expect(page.get_by_role("button", name="Forget the others")).to_be_disabled()
 

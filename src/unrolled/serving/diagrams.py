@@ -14,6 +14,7 @@ from unrolled.recurrence import formulas
 from unrolled.recurrence.formulas.notation import Notation
 from unrolled.recurrence.formulas.step import Step
 from unrolled.recurrence.formulas.typesetting import Text
+from unrolled.recurrence.keeping import keeping_of
 from unrolled.recurrence.program import Instruction, Program, trace
 
 SIGNS = {
@@ -43,6 +44,7 @@ def diagram(cell: Cell) -> dict[str, Any]:
     edges = [[source, target] for target in sorted(drawn.inputs) for source in drawn.inputs[target]]
     return {
         "name": cell.name, "states": list(cell.states), "forget": any(one.name == "forget" for one in program.affines),
+        "keeps": bool(keeping_of(program)),
         "equations": formulas.text_of(formulas.equations(program)), "nodes": nodes, "edges": edges,
     }  # fmt: skip
 

@@ -26,23 +26,25 @@ class FreshCell:
 
     Args:
         name: the cell's. inputs, hidden: I and H. seed: what the weights are drawn by.
-        initialiser, forget_bias: see `unrolled.nn.Recurrent`.
+        initialiser, forget_bias, chrono: see `unrolled.nn.Recurrent`.
 
     Raises:
-        ValueError: there is no such cell or initialiser, or the cell has no forget gate.
+        ValueError: there is no such cell or initialiser, or the cell has no gate of that kind.
     """
 
     def __init__(
-        self, name: str, inputs: int, hidden: int, *, seed: int, initialiser: str, forget_bias: float | None
-    ) -> None:
+        self, name: str, inputs: int, hidden: int, *, seed: int, initialiser: str,
+        forget_bias: float | None = None, chrono: int = 0,
+    ) -> None:  # fmt: skip
         self.cell = cell_named(name)
         self.inputs, self.hidden = inputs, hidden
         self.program = trace(self.cell)
         with DRAWING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layer = Recurrent(
-                self.cell, inputs, hidden, dtype=torch.float64, initialiser=initialiser, forget_bias=forget_bias
-            )
+                self.cell, inputs, hidden, dtype=torch.float64, initialiser=initialiser, forget_bias=forget_bias,
+                chrono=chrono,
+            )  # fmt: skip
         gates = {one.gate or one.name for one in self.program.instructions if one.operation in ("affine", "vector")}
         self.parameters = {gate: self.layer.parameters_of(gate) for gate in gates}
 

@@ -29,6 +29,7 @@ class CellBody(Body):
     seed: int = Field(0, ge=0, lt=2**32)
     initialiser: str = Field("torch", max_length=20)
     forget_bias: float | None = Field(None, ge=-10, le=10, description="null: as the initialiser leaves it.")
+    chrono: int = Field(0, ge=0, le=10_000, description="Units remember for 1 to so many timesteps; 0: as drawn.")
 
 
 class StepsBody(CellBody):
@@ -117,7 +118,8 @@ def gradients_of(body: GradientsBody) -> dict[str, Any]:
 def _made(body: CellBody, inputs: int, hidden: int) -> fresh.FreshCell:
     try:
         return fresh.FreshCell(
-            body.cell, inputs, hidden, seed=body.seed, initialiser=body.initialiser, forget_bias=body.forget_bias
-        )
+            body.cell, inputs, hidden, seed=body.seed, initialiser=body.initialiser, forget_bias=body.forget_bias,
+            chrono=body.chrono,
+        )  # fmt: skip
     except ValueError as error:
         raise wrong(str(error)) from None

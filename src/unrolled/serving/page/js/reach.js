@@ -16,6 +16,7 @@ export function reachPanel(cells, initialisers) {
   const length = slider(2, 200, 60);
   const hidden = slider(1, 64, 32);
   const bias = h("input", { type: "number", step: "0.5", min: "-10", max: "10", placeholder: "as drawn", oninput: changed });
+  const chrono = h("input", { type: "number", step: "1", min: "3", max: "10000", placeholder: "as drawn", title: "Units begin with memories of 1 to so many timesteps", oninput: () => { biased(); changed(); } });
   const [lengthSaid, hiddenSaid] = [h("output"), h("output")];
   const plot = h("div", { class: "plot", role: "img", "aria-label": "Gradient against distance" });
   const verdict = h("p", { class: "verdict", role: "status" });
@@ -32,17 +33,23 @@ export function reachPanel(cells, initialisers) {
   }
 
   function biased() {
-    bias.disabled = !cells.find((one) => one.name === which.select.value).forget;
+    const cell = cells.find((one) => one.name === which.select.value);
+    chrono.disabled = !cell.keeps;
+    bias.disabled = !cell.forget || remembered() > 0; // chrono says how the forget gate begins
+  }
+
+  function remembered() {
+    return chrono.disabled || chrono.value === "" ? 0 : Number(chrono.value);
   }
 
   async function run() {
     const own = ++asked;
     const forget = bias.disabled || bias.value === "" ? null : Number(bias.value);
-    const body = { cell: which.select.value, initialiser: start.select.value, length: Number(length.value), hidden: Number(hidden.value), forget_bias: forget, seed: 1 };
+    const body = { cell: which.select.value, initialiser: start.select.value, length: Number(length.value), hidden: Number(hidden.value), forget_bias: forget, chrono: remembered(), seed: 1 };
     try {
       const { curves: found } = await post("/v1/lab/gradients", body);
       if (own !== asked) return;
-      const more = forget === null ? "" : `, forget bias ${forget}`;
+      const more = (forget === null ? "" : `, forget bias ${forget}`) + (body.chrono ? `, chrono ${body.chrono}` : "");
       present = Object.entries(found).map(([state, values]) => ({
         name: `${body.cell}: ${state} (${body.hidden}, ${body.initialiser}${more})`, state, values, places: values.map((_, distance) => distance),
       }));
@@ -70,7 +77,7 @@ export function reachPanel(cells, initialisers) {
   }
 
   const shown = card("Gradient against distance", "How strongly the loss of the last timestep depends on the states before it, when nothing has been learned yet. Straight downwards: the gradient vanishes; upwards: it explodes.",
-    h("div", { class: "fields" }, which.label, start.label, h("label", {}, "Forget bias", bias),
+    h("div", { class: "fields" }, which.label, start.label, h("label", {}, "Forget bias", bias), h("label", {}, "Chrono", chrono),
       h("label", {}, h("span", {}, "Length ", lengthSaid), length), h("label", {}, h("span", {}, "Hidden size ", hiddenSaid), hidden)),
     problem, verdict, plot, h("div", { class: "fields" }, keep, clear));
   said();
