@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from once import common_folder
 from unrolled.cells import Cell
 
 # The first call of an operator can take a second on a busy machine; a deadline would only report that.
@@ -30,10 +31,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Encoded files are kept in a folder of the test run's own, never in the user's cache."""
+def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+    """Encoded files and kernels are kept in a folder of the test run's own, never in the user's cache."""
     before = os.environ.get("UNROLLED_CACHE")
-    folder = tmp_path_factory.mktemp("cache")
+    folder = common_folder(tmp_path_factory, worker_id) / "cache"
+    folder.mkdir(exist_ok=True)
     os.environ["UNROLLED_CACHE"] = str(folder)
     yield folder
     os.environ.pop("UNROLLED_CACHE")

@@ -18,6 +18,7 @@ import pytest
 
 import docs_pages as pages
 from commands import SURNAMES
+from once import made_once
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,13 +26,17 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """What pages may begin with: book.txt, a short text; runs/first, a small model of it; labelled files."""
+    return made_once(tmp_path_factory, worker_id, "prepared", prepare)
+
+
+def prepare(folder: Path) -> None:
+    """See `prepared`."""
     import unrolled
     from unrolled.data.builtin import builtin_text
     from unrolled.training.recipe import recipe_from_mapping
 
-    folder = tmp_path_factory.mktemp("prepared")
     (folder / "book.txt").write_text(builtin_text()[:30_000], encoding="utf-8")
     (folder / "films.tsv").write_text(films(), encoding="utf-8")
     (folder / "people.conll").write_text(people(), encoding="utf-8")
@@ -45,7 +50,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = {"steps": 100, "batch": 32, "learning_rate": 0.01}
     recipe = recipe_from_mapping({"task": "translate", "data": data, "model": {"hidden": 32}, "training": training})
     unrolled.train(recipe, folder=folder / "runs" / "digits", quiet=True)
-    return folder
 
 
 def digits() -> str:

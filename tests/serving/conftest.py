@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 import unrolled
+from once import made_once
 from servers import Served, serving
 from unrolled.serving.library import Library
 
@@ -37,15 +37,8 @@ def recipe_of(folder: Path, name: str, task: str, lines: str, **more: Any) -> No
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, story: Path, worker_id: str) -> Path:
     """Runs: writer, words, names, reviews, origins, tags, both, ahead, dates. Trained by the first who asks."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "serving"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            train_all(folder, story.read_text())
-            (folder / "done").touch()
-    return folder / "runs"
+    text = story.read_text()
+    return made_once(tmp_path_factory, worker_id, "serving", lambda folder: train_all(folder, text)) / "runs"
 
 
 def train_all(folder: Path, text: str) -> None:
