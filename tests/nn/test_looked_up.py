@@ -132,3 +132,28 @@ def test_large_tables_and_one_hot_symbols_stay_as_they_are() -> None:
     one_hot, layer = nn.SymbolInput(V, 0).eval(), nn.Recurrent("lstm", V, H).eval()
     with one_hot.looked_up(layer):
         assert one_hot(torch.tensor([[4, PAD]])).tolist() == [[4, -1]]
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    layer, table = nn.Recurrent("lstm", WIDTH, H).eval(), drawn()[0]
+    one, two, three = layer.packed(), layer.packed(), layer.packed(table=table)
+    one.__enter__()
+    two.__enter__()
+    shared = layer._packed
+    three.__enter__()
+    one.__exit__(None, None, None)  # as when two threads use a model
+    assert layer._packed is not shared
+    three.__exit__(None, None, None)
+    assert layer._packed is shared  # for the second block is still open
+    two.__exit__(None, None, None)
+    assert layer._packed is None
+
+
+def test_a_block_around_another_may_end_first() -> None:
+    layer = nn.Recurrent("lstm", WIDTH, H).eval()
+    outer, inner = layer.packed(), layer.packed(weights="bfloat16")
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    assert layer._packed is None

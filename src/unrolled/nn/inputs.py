@@ -63,10 +63,11 @@ class SymbolInput(nn.Module):
     def looked_up(self, layer: Recurrent) -> Iterator[None]:
         """Inside, symbols pass as ids to the layer above, which has multiplied every embedding by its weights ahead.
 
-        For inference with weights that stay as they are, see `Recurrent.packed`. It is done where it pays: by compiled
-        kernels, and for as many symbols as characters or bytes are.
+        For inference with weights that stay as they are, see `Recurrent.packed`, and where nothing else reads the
+        symbols when the block ends. It is done where it pays: by compiled kernels, and for as many symbols as
+        characters or bytes are.
         """
-        if not self._pays(layer):
+        if self._names is not None or not self._pays(layer):
             yield
             return
         with layer.packed(table=self.weight.detach()):

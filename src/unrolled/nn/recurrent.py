@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,10 @@ class RecurrentOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
+_PACKING = threading.Lock()
+"""Blocks of `packed()` are entered and left one at a time. It is no layer's own: layers can be copied and pickled."""
+
+
 def _stacked(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.stack(parts) if len(parts) > 1 else parts[0].unsqueeze(0)
 
@@ -59,12 +64,15 @@ class Packed:
         weights: by layer and direction. half: whether they are stored half as wide.
         table: the vectors that ids mean, (V, I); None: one-hot ones.
         products: by direction, the first layer's weights on those vectors, as if they were one-hot, (·, V).
+        before: what the block around this one keeps. blocks: how many blocks share it; they may be several threads'.
         steppers: what steps one timestep, by batch.
     """
 
     weights: dict[str, PackedWeights]
     half: bool
     table: Tensor | None
+    before: Packed | None
+    blocks: int = 1
     products: dict[str, Tensor] = field(default_factory=dict)
     steppers: dict[tuple[int, bool, bool, bool], Stepper | None] = field(default_factory=dict)
 
@@ -293,7 +301,8 @@ class Recurrent(nn.Module):
 
     def _form(self, x: Tensor | PackedSequence, lengths: Tensor | None) -> InputForm:
         values = x.data if isinstance(x, PackedSequence) else x
-        table = None if self._packed is None or values.is_floating_point() else self._packed.table
+        packed = self._packed
+        table = None if packed is None or values.is_floating_point() else packed.table
         return InputForm.of(x, self.batch_first, self.input_size if table is None else len(table), lengths)
 
     def _run_stack(
@@ -346,9 +355,9 @@ class Recurrent(nn.Module):
         return inputs * functional.dropout(torch.ones_like(inputs[0]), self.input_dropout)
 
     def _direction(self, suffix: str, states: tuple[Tensor, ...], inputs: Tensor, reverse: bool) -> Direction:
-        tensors = self._tensors(suffix)
-        if self._packed is not None and self._packed.table is not None and not inputs.is_floating_point():
-            tensors["weight_ih"] = self._products(self._packed, suffix)
+        tensors, packed = self._tensors(suffix), self._packed
+        if packed is not None and packed.table is not None and not inputs.is_floating_point():
+            tensors["weight_ih"] = self._products(packed, suffix)
         mask = keep = None
         if self.training and self.weight_drop and "weight_hh" in tensors:
             tensors["weight_hh"] = functional.dropout(tensors["weight_hh"], self.weight_drop)
@@ -357,8 +366,7 @@ class Recurrent(nn.Module):
         if self.zoneout:
             keep = states[0].new_full((inputs.shape[0], *states[0].shape), self.zoneout)
             keep = torch.bernoulli(keep) if self.training else keep
-        packed = None if self._packed is None else self._packed.weights[suffix]
-        return Direction(tensors, states, reverse, mask, keep, packed)
+        return Direction(tensors, states, reverse, mask, keep, None if packed is None else packed.weights[suffix])
 
     def _products(self, packed: Packed, suffix: str) -> Tensor:
         if suffix not in packed.products:
@@ -454,15 +462,21 @@ class Recurrent(nn.Module):
         if weights not in PACKED_WEIGHTS:
             raise ValueError(f'weights="{weights}" is none of {", ".join(map(str, PACKED_WEIGHTS))}')
         self._check_table(table)
-        before, half = self._packed, weights is not None
-        if before is None or table is not None or before.half != half:
-            suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
-            table = before.table if table is None and before is not None else table
-            self._packed = Packed({name: PackedWeights(half) for name in suffixes}, half, table)
+        with _PACKING:
+            own, half = self._packed, weights is not None
+            if own is not None and table is None and own.half == half:
+                own.blocks += 1
+            else:
+                suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+                table = own.table if table is None and own is not None else table
+                own = self._packed = Packed({name: PackedWeights(half) for name in suffixes}, half, table, own)
         try:
             yield self
         finally:
-            self._packed = before
+            with _PACKING:
+                own.blocks -= 1
+                while self._packed is not None and not self._packed.blocks:
+                    self._packed = self._packed.before
 
     @property
     def only_multiplies(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.scores import Candidate
+from unrolled.models.packing import packed
 from unrolled.models.translator import Translator
 from unrolled.nn import LookaheadBidirectional, Recurrent, SymbolInput
 from unrolled.recurrence.program import outline
@@ -37,9 +38,7 @@ class Loaded:
         self.task = run.recipe.task
         self.model = run.model
         self._packed = ExitStack()
-        for module in self.model.modules():
-            if isinstance(module, Recurrent):
-                self._packed.enter_context(module.packed())
+        self._packed.enter_context(packed(self.model))
         for words, layer in _inputs_of(self.model):
             self._packed.enter_context(words.looked_up(layer))
 

@@ -19,6 +19,7 @@ from unrolled.errors import UserError
 from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.observation import Observation, observation, observing
 from unrolled.models.generator import Generator
+from unrolled.models.packing import while_packed
 from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
 from unrolled.tasks.backwards import PIECES, next_symbol_loss
@@ -142,7 +143,8 @@ class GenerateRun(Run):
         def step(symbols: Tensor, before: State | None) -> tuple[Tensor, State]:
             return self.model.step(symbols, before)
 
-        return drawn(step, state, first, settings=settings, how=how, ends=True, generator=generator)
+        columns = drawn(step, state, first, settings=settings, how=how, ends=True, generator=generator)
+        return while_packed(self.model, columns)
 
     def _drawn_labels(self, count: int, generator: torch.Generator) -> Tensor:
         shares = torch.from_numpy(np.exp(self.symbols.priors))

@@ -22,6 +22,7 @@ from unrolled.inspecting.cell_search import CellSearch
 from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
+from unrolled.models.packing import while_packed
 from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
 from unrolled.tasks.backwards import next_symbol_loss, pieces_of, refuse_label
@@ -90,10 +91,11 @@ class LanguageModelRun(Run):
             logs, after = self.model.step(symbols, before[1], before[0])
             return logs, (None, after)  # what is drawn from now on is spelt as the vocabulary spells it
 
-        return drawn(
+        columns = drawn(
             step, (spelt, repeated), last.expand(count), settings=settings, how=how, ends=self.ends,
             generator=generator_of(how),
         )  # fmt: skip
+        return while_packed(self.model, columns)
 
     @torch.no_grad()
     def _read(self, prefix: str) -> tuple[State | None, Tensor, Tensor | None]:
