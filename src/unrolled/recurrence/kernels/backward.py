@@ -92,7 +92,7 @@ def build(form: Form, target: Target) -> IR:
     names = argument_names(form)
     b = Builder(module, "backward", target, form.dtype, names)
     _Backward(Frame(b, form)).write()
-    machine.add_entries(module, b.function)
+    machine.add_entries(module, b.function, flush=True)
     return module
 
 
