@@ -12,7 +12,6 @@ next timestep, as Luong et al. do, and so costs a call a timestep.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -23,7 +22,7 @@ from unrolled.cells import Cell
 from unrolled.errors import UserError
 from unrolled.models.encoder import Encoder, InputKind, recurrent_of
 from unrolled.models.settings import ModelSettings
-from unrolled.nn import Attention, AttentionKeys, Recurrent, Softmax, SymbolInput
+from unrolled.nn import Attention, AttentionKeys, Softmax, SymbolInput
 from unrolled.nn.recurrent import State
 
 LEAST = 1e-6
@@ -233,10 +232,6 @@ class Translator(nn.Module):
         if weights is None:
             raise ValueError("this model has no attention")
         return weights
-
-    def packed(self) -> AbstractContextManager[Recurrent]:
-        """Weights promised unchanged while decoding: see `Recurrent.packed`."""
-        return self.decoder.packed()
 
 
 def _after(state: DecoderState, recurrent: State, fed: Tensor | None, weights: Tensor | None) -> DecoderState:

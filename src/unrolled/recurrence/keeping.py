@@ -30,7 +30,8 @@ def keeping_of(program: Program) -> list[Keeping]:
         terms = [_factors(program, term) for term in _terms(program, new)]
         kept = [gate for factors in terms if state in factors for gate in _gates(program, factors)]
         others = [name for factors in terms if state not in factors for name, _ in _gates(program, factors)]
-        for name, inverted in kept[:1]:
+        if kept:
+            name, inverted = kept[0]
             found.append(Keeping(name, inverted, tuple(dict.fromkeys(other for other in others if other != name))))
     return found
 

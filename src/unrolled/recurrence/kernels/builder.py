@@ -44,6 +44,12 @@ class Advance:
         self.step = step
 
 
+def declared(module: IR, name: str, result: IR, arguments: Sequence[IR]) -> IR:
+    """A module's one declaration of a function from elsewhere."""
+    known = module.globals.get(name)
+    return ir.Function(module, ir.FunctionType(result, list(arguments)), name) if known is None else known
+
+
 class Builder:
     """Writes one function for one instruction set and one type of number."""
 
@@ -348,9 +354,7 @@ class Builder:
 
     def declared(self, name: str, result: IR, arguments: Sequence[IR]) -> IR:
         """A function from elsewhere: an intrinsic of LLVM's, or a symbol of the process."""
-        if name in self.module.globals:
-            return self.module.globals[name]
-        return ir.Function(self.module, ir.FunctionType(result, list(arguments)), name)
+        return declared(self.module, name, result, arguments)
 
     def intrinsic(self, name: str, *values: IR) -> IR:
         """A pointwise intrinsic of LLVM's on vectors, such as fma or fabs."""

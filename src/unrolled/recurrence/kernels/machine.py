@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from unrolled.recurrence import openmp
 from unrolled.recurrence.kernels import store
-from unrolled.recurrence.kernels.builder import IR, i32, i64, pointer, void
+from unrolled.recurrence.kernels.builder import IR, declared, i32, i64, pointer, void
 from unrolled.recurrence.kernels.target import Target, host
 
 
@@ -43,11 +43,11 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
     With `flush`, numbers below the smallest normal one, some 1e-38 of float32, count as zero inside. Processors compute
     with them many times slower, and a gradient that vanishes passes through them timestep by timestep.
     """
-    mode = _tiny_numbers_are_zero if flush else lambda module, builder: nullcontext()
-    body.attributes.add("noinline")  # its arithmetic stays between the two switches of the mode
+    if flush:
+        body.attributes.add("noinline")  # its arithmetic stays between the two switches of the mode
     alone = ir.Function(module, ir.FunctionType(void, [pointer]), "alone")
     builder = ir.IRBuilder(alone.append_basic_block())
-    with mode(module, builder):
+    with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
         builder.call(body, [alone.args[0], i64(0), i64(1)])
     builder.ret_void()
     parallel = ir.Function(module, ir.FunctionType(void, [pointer]), "parallel")
@@ -56,7 +56,7 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
         builder.zext(builder.call(ir.Function(module, ir.FunctionType(i32, []), name), []), i64)
         for name in ("omp_get_thread_num", "omp_get_num_threads")
     ]
-    with mode(module, builder):
+    with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
         builder.call(body, [parallel.args[0], *places])
     builder.ret_void()
 
@@ -66,24 +66,19 @@ def _tiny_numbers_are_zero(module: IR, builder: IR) -> Iterator[None]:
     """The processor's mode of this thread, until the block ends."""
     if module.triple.startswith("x86_64"):
         before, within = builder.alloca(i32), builder.alloca(i32)
-        read, write = (_declared(module, f"llvm.x86.sse.{name}", void, [pointer]) for name in ("stmxcsr", "ldmxcsr"))
+        read, write = (declared(module, f"llvm.x86.sse.{name}", void, [pointer]) for name in ("stmxcsr", "ldmxcsr"))
         builder.call(read, [before])
         builder.store(builder.or_(builder.load(before, typ=i32), i32(0x8040)), within)  # flush to zero; denormals zero
         builder.call(write, [within])
         yield
         builder.call(write, [before])
     else:
-        read = _declared(module, "llvm.aarch64.get.fpcr", i64, [])
-        write = _declared(module, "llvm.aarch64.set.fpcr", void, [i64])
+        read = declared(module, "llvm.aarch64.get.fpcr", i64, [])
+        write = declared(module, "llvm.aarch64.set.fpcr", void, [i64])
         mode = builder.call(read, [])
         builder.call(write, [builder.or_(mode, i64(1 << 24))])  # flush to zero
         yield
         builder.call(write, [mode])
-
-
-def _declared(module: IR, name: str, result: IR, arguments: Sequence[IR]) -> IR:
-    known = module.globals.get(name)
-    return ir.Function(module, ir.FunctionType(result, list(arguments)), name) if known is None else known
 
 
 def optimised(module: IR, target: Target) -> tuple[Any, Any]:

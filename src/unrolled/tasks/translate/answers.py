@@ -12,6 +12,7 @@ from unrolled.data.vocabulary import BOS, UNK, Vocabulary
 from unrolled.decoding.beam import Beam, BeamStep, Hypothesis, beam_search
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
+from unrolled.models.packing import packed
 from unrolled.models.translator import DecoderState, Translator
 
 
@@ -42,7 +43,7 @@ def answers(
         raise UserError("coverage: the model has no attention, so there is nothing to cover; leave it at 0")
     first = torch.full((source.shape[1],), BOS, device=source.device)
     coverage = DecoderState.coverage if beam.coverage else None
-    with model.packed():
+    with packed(model):
         return beam_search(
             model.step, model.start(source, lengths, spellings), first, select=DecoderState.select, settings=beam,
             lengths=longest(lengths), coverage=coverage, watch=watch,
