@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from once import common_folder
 from unrolled.cells import Cell
@@ -14,6 +14,8 @@ from unrolled.cells import Cell
 # The first call of an operator can take a second on a busy machine; a deadline would only report that.
 settings.register_profile("unrolled", deadline=None)
 settings.load_profile("unrolled")
+# scripts/fuzz: more draws of each, and others in every round.
+settings.register_profile("fuzz", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
