@@ -184,7 +184,7 @@ def test_a_run_is_evaluated_on_its_own_test_part(runs: dict[str, LanguageModelRu
     run = runs["character"]
     figures = run.metrics["test"]
     assert run.evaluate().perplexity == pytest.approx(figures["perplexity"], rel=1e-5)
-    assert run.bigram() == pytest.approx({name: figures["bigram"][name] for name in run.bigram() or {}})
+    assert run.ngram() == pytest.approx(figures["ngram"])
 
 
 def test_lines_end_by_themselves(runs: dict[str, LanguageModelRun]) -> None:
@@ -198,13 +198,12 @@ def test_lines_end_by_themselves(runs: dict[str, LanguageModelRun]) -> None:
 
 def test_figures_stand_beside_their_baseline(runs: dict[str, LanguageModelRun], story: Path) -> None:
     figures = runs["character"].metrics
-    assert figures["validation"]["bigram"]["nats_per_symbol"] > 0
+    order = figures["validation"]["ngram"]["order"]
     run = runs["character"]
     text = run.vocabulary.encode(story.read_text(encoding="utf-8"))
-    learned = WittenBell(2, len(run.vocabulary)).fit(np.array(text[: len(text) * 90 // 100]))
-    assert run.bigram(story) == pytest.approx(
-        {"nats_per_symbol": (nats := learned.nats(np.array(text))), "perplexity": math.exp(nats)}
-    )
+    learned = WittenBell(order, len(run.vocabulary)).fit(np.array(text[: len(text) * 90 // 100]))
+    nats = learned.nats(np.array(text))
+    assert run.ngram(story) == pytest.approx({"order": order, "nats_per_symbol": nats, "perplexity": math.exp(nats)})
 
 
 def test_mistakes_are_named(runs: dict[str, LanguageModelRun], tmp_path: Path) -> None:

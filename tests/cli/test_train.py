@@ -28,7 +28,7 @@ SHORT = [*TINY, "--set", "training.steps=4", "--set", "training.window=10", "--t
 
 def test_what_a_run_prints(trained) -> None:
     out, err = ((trained / f"demo.{kind}").read_text() for kind in ("out", "err"))
-    for words in ("validation part", "test part", "perplexity", "bits a character", "bigram", "next symbol right"):
+    for words in ("validation part", "test part", "perplexity", "bits a character", "-gram", "next symbol right"):
         assert words in out
     assert "perplexity over predicted symbols, <eos> counted, <bos> not" in out
     assert "run folder  runs/demo" in out
@@ -50,7 +50,7 @@ def test_json_is_one_object(unrolled) -> None:
     assert (answer.code, answer.err) == (0, "")
     assert figures["run"] == "runs/text"
     assert figures["step"] == 4
-    assert {"nats_per_symbol", "perplexity", "accuracy", "bigram"} <= figures["validation"].keys()
+    assert {"nats_per_symbol", "perplexity", "accuracy", "ngram"} <= figures["validation"].keys()
 
 
 def test_a_recipe_beside_its_text(unrolled, place: Path) -> None:

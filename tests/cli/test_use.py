@@ -14,9 +14,9 @@ def test_evaluate_a_file(unrolled) -> None:
     assert figures["perplexity"] == pytest.approx(math.exp(figures["nats_per_symbol"]))
     assert figures["bits_per_character"] == pytest.approx(figures["nats_per_symbol"] / math.log(2))
     assert figures["symbols"] == figures["characters"] == 33
-    assert figures["bigram"]["perplexity"] > 1
+    assert figures["ngram"]["perplexity"] > 1
     assert f"{figures['perplexity']:.3f}" in text
-    assert f"{figures['bigram']['perplexity']:.3f}" in text
+    assert f"{figures['ngram']['perplexity']:.3f}" in text
     assert f"{figures['accuracy']:.1%}" in text
     assert "perplexity over predicted symbols, <eos> counted, <bos> not" in text
     assert "33 predicted symbols" in text
@@ -26,7 +26,7 @@ def test_evaluate_the_runs_own_test_part(unrolled, place: Path) -> None:
     figures = json.loads(unrolled("evaluate", "runs/demo", "--json").out)
     kept = json.loads((place / "runs/demo/metrics.json").read_text())["test"]
     assert figures["nats_per_symbol"] == pytest.approx(kept["nats_per_symbol"])
-    assert figures["bigram"] == pytest.approx(kept["bigram"])
+    assert figures["ngram"] == pytest.approx(kept["ngram"])
     assert "(test part)" in figures["text"]
 
 
@@ -34,8 +34,8 @@ def test_evaluate_without_the_training_text(unrolled, place: Path) -> None:
     (place / "text.txt").unlink()
     answer = unrolled("evaluate", "runs/demo", "README.md")
     assert answer.code == 0
-    assert "no bigram: the training text cannot be read: " in answer.out
-    assert json.loads(unrolled("evaluate", "runs/demo", "README.md", "--json").out)["bigram"] is None
+    assert "no n-gram: the training text cannot be read: " in answer.out
+    assert json.loads(unrolled("evaluate", "runs/demo", "README.md", "--json").out)["ngram"] is None
     alone = unrolled("evaluate", "runs/demo")
     assert alone.code == 1
     assert "give a file to evaluate on" in alone.err
@@ -56,10 +56,9 @@ def test_the_share_of_unknown_symbols(unrolled, place: Path) -> None:
     assert "warning" not in mostly
 
 
-def test_a_bigram_of_a_part_says_so(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ngram_of_a_part_says_so(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_SYMBOLS", 1000)
-    monkeypatch.setattr("unrolled.tasks.language_model.baseline.MOST_PAIRS", 10)
-    assert "bigram of the training text's first 1,000 symbols" in unrolled("evaluate", "runs/demo").out
+    assert "-gram of the training text's first 1,000 symbols" in unrolled("evaluate", "runs/demo").out
 
 
 def test_evaluate_mistakes(unrolled, place: Path) -> None:

@@ -122,7 +122,7 @@ def test_from_nothing(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is none to predict"):
         run.predict("ae")
     assert "accuracy" not in run.metrics["test"]
-    assert run.metrics["test"]["bigram"]["perplexity"] > 1
+    assert run.metrics["test"]["ngram"]["perplexity"] > 1
 
 
 def test_stepwise_is_whole(run: GenerateRun) -> None:

@@ -13,6 +13,7 @@ from unrolled.models.build import build_model
 from unrolled.models.language_model import LanguageModel
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream, lanes_for
 from unrolled.tasks.language_model.task import TASK
+from unrolled.training.budget import fixed_plan
 from unrolled.training.loop import Trainer, detached, parts_of
 from unrolled.training.progress import Progress
 
@@ -24,9 +25,8 @@ def a_trainer(story: Path, folder: Path, **overrides: object) -> Trainer:
     model = build_model(recipe.model, corpus.vocabulary)
     progress = Progress(recipe.training.steps, quiet=True)
     folder.mkdir(exist_ok=True)
-    return Trainer(
-        TASK, recipe, model, corpus, folder, recipe.training.steps, progress, Fabric(accelerator="cpu", devices=1)
-    )
+    plan = fixed_plan(recipe.training, recipe.training.steps)
+    return Trainer(TASK, recipe, model, corpus, folder, plan, progress, Fabric(accelerator="cpu", devices=1))
 
 
 def gradients(model: LanguageModel) -> list[torch.Tensor]:

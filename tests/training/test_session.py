@@ -20,9 +20,10 @@ from unrolled.models.build import build_model
 from unrolled.run import load
 from unrolled.tasks.language_model.task import TASK
 from unrolled.training.alarm import GradientExplosion
+from unrolled.training.budget import estimate, plan_of, steps_text
 from unrolled.training.recipe import load_recipe, recipe_text
 from unrolled.training.run_folder import load_state, load_weights, read_log
-from unrolled.training.session import begin, plan, resume
+from unrolled.training.session import begin, resume
 
 VARIANTS = {
     "plain": {},
@@ -125,7 +126,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(story: Path, tmp_path
 
 def _in_background(folder: Path, recipe: Path) -> "subprocess.Popen[bytes]":
     code = (
-        "import sys; from pathlib import Path; from unrolled.training.session import begin, plan, resume;"
+        "import sys; from pathlib import Path; from unrolled.training.session import begin, resume;"
         "from unrolled.training.recipe import load_recipe;"
         "folder, recipe = map(Path, sys.argv[1:]);"
         "resume(folder, device='cpu') if folder.exists() else "
@@ -317,16 +318,19 @@ def test_the_estimate_counts_every_pass_over_the_parts(story: Path, monkeypatch:
         passes.append((stream.name, full))
         return 100.0
 
-    monkeypatch.setattr("unrolled.training.session._seconds_a_batch", lambda *_: 1.0)
-    monkeypatch.setattr("unrolled.training.session._seconds_to_measure", counted)
+    monkeypatch.setattr("unrolled.training.budget.seconds_a_batch", lambda *_: 1.0)
+    monkeypatch.setattr("unrolled.training.budget.seconds_to_measure", counted)
     recipe = tiny(story, training__steps=10, training__validate_every=4)
     corpus = open_corpus(recipe.data)
-    steps, said = plan(TASK, recipe, build_model(recipe.model, corpus.vocabulary), corpus)
+    model = build_model(recipe.model, corpus.vocabulary)
+    plan, seconds = plan_of(TASK, recipe, model, corpus)
     assert corpus.valid
     assert corpus.test
     assert passes == [(corpus.valid.name, False), (corpus.valid.name, True), (corpus.test.name, True)]
-    assert steps == 10
-    assert said.endswith("about 8 min")  # 10 steps, validations after 4, 8 and 10, and the two parts at the end
+    assert plan.steps == 10
+    assert seconds == 10 + 3 * 100 + 2 * 100  # 10 steps, validations after 4, 8 and 10, and the two parts at the end
+    said = estimate(TASK, recipe, model, corpus, steps_text(plan.steps, seconds))
+    assert said.endswith("10 steps, about 8 min 30 s")
     assert "MB for weights and activations" in said
 
 

@@ -34,7 +34,8 @@ def demo(common: Common) -> None:
     figures = run.metrics["validation"]
     print(
         f"\nOn text that it has not seen: perplexity {number(figures['perplexity'])} a character "
-        f"(a bigram: {number(figures['bigram']['perplexity'])}), {figures['accuracy']:.0%} of characters foreseen.\n"
+        f"(a {figures['ngram']['order']}-gram: {number(figures['ngram']['perplexity'])}), "
+        f"{figures['accuracy']:.0%} of characters predicted correctly.\n"
     )
     print("Pages that it makes up, as they are drawn, under headings that the manual does not have:", flush=True)
     for heading in HEADINGS:

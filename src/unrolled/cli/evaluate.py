@@ -11,7 +11,6 @@ from unrolled.cli.search import AlphaOption, BeamOption, BlockOption, CoverageOp
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
-    from unrolled.data.streams import Stream
     from unrolled.tasks.language_model.run import LanguageModelRun
 
 EXAMPLES = (
@@ -41,7 +40,7 @@ def evaluate(
 ) -> None:
     """How good a run is.
 
-    Perplexity beside a bigram's; accuracy, F1 and confusions of every class; or BLEU and chrF.
+    Perplexity beside an n-gram's; accuracy, F1 and confusions of every class; or BLEU and chrF.
     """
     opened = common.load(run, "evaluate")
     search = search_of(opened, beam=beam, alpha=alpha, coverage=coverage, block_repeats=block_repeats)
@@ -86,18 +85,18 @@ def _language_model(common: Common, opened: "LanguageModelRun", file: Path | Non
 
     spell = opened.recipe.model.characters > 0
     figures = evaluate_stream(opened.model, stream, accuracy=True, spell=spell).as_dict()
-    bigram, reason = bigram_of(opened, stream)
+    ngram, reason = ngram_of(opened, file)
     if common.json:
-        say_json({"text": stream.name, **figures, "bigram": bigram, **({"no_bigram": reason} if reason else {})})
+        say_json({"text": stream.name, **figures, "ngram": ngram, **({"no_ngram": reason} if reason else {})})
     else:
-        print(evaluation_text(stream.name, figures, bigram, reason))
+        print(evaluation_text(stream.name, figures, ngram, reason))
 
 
-def evaluation_text(name: str, figures: dict[str, Any], bigram: dict[str, Any] | None, reason: str) -> str:
+def evaluation_text(name: str, figures: dict[str, Any], ngram: dict[str, Any] | None, reason: str) -> str:
     """The figures as people read them."""
-    missing = f"\nno bigram: the training text cannot be read: {reason}" if bigram is None else ""
+    missing = f"\nno n-gram: the training text cannot be read: {reason}" if ngram is None else ""
     sizes = f"{figures['symbols']:,} predicted symbols, {figures['characters']:,} characters"
-    return f"{name}: {sizes}\n\n{figures_table(figures, bigram)}\n\n{COUNTING}{_warning(figures)}{missing}"
+    return f"{name}: {sizes}\n\n{figures_table(figures, ngram)}\n\n{COUNTING}{_warning(figures)}{missing}"
 
 
 def _warning(figures: dict[str, Any]) -> str:
@@ -109,11 +108,9 @@ def _warning(figures: dict[str, Any]) -> str:
     )
 
 
-def bigram_of(run: "LanguageModelRun", stream: "Stream") -> tuple[dict[str, Any] | None, str]:
-    """What a bigram of the run's training text makes of a text, or None and why there is none."""
-    from unrolled.tasks.language_model.baseline import Bigram
-
+def ngram_of(run: "LanguageModelRun", file: Path | None) -> tuple[dict[str, Any] | None, str]:
+    """What the n-gram of the run's training text makes of a text, or None and why there is none."""
     try:
-        return Bigram(run.corpus.train).figures(stream), ""
+        return run.ngram(file), ""
     except UserError as error:
         return None, str(error)

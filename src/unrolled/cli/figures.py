@@ -1,4 +1,4 @@
-"""Figures for people: how well a text was predicted, with the bigram baseline beside it."""
+"""Figures for people: how well a text was predicted, with the n-gram baseline beside it."""
 
 import math
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from unrolled.cli.common import table
 COUNTING = "perplexity over predicted symbols, <eos> counted, <bos> not"
 
 
-def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) -> str:
-    """What an `Evaluation.as_dict()` says, one figure a line, beside that of the bigram."""
+def figures_table(figures: Mapping[str, Any], ngram: Mapping[str, Any] | None) -> str:
+    """What an `Evaluation.as_dict()` says, one figure a line, beside that of the n-gram."""
     nats = figures["nats_per_symbol"]
-    beside = bigram or {}
+    beside = ngram or {}
     bits = None
     if "nats_per_symbol" in beside:
         bits = beside["nats_per_symbol"] * figures["symbols"] / math.log(2) / max(1, figures["characters"])
@@ -25,8 +25,40 @@ def figures_table(figures: Mapping[str, Any], bigram: Mapping[str, Any] | None) 
         rows.append(["next symbol right", f"{figures['accuracy']:.1%}", "-"])
     if figures.get("unknown_share"):
         rows.append(["unknown symbols", f"{figures['unknown_share']:.1%}", "-"])
-    part = f"\nbigram of the training text's first {beside['counted']:,} symbols" if "counted" in beside else ""
-    return table(rows, header=["", "this run", "bigram"], right="-rr") + part
+    name = f"{beside.get('order', 'n')}-gram"
+    part = f"\n{name} of the training text's first {beside['counted']:,} symbols" if "counted" in beside else ""
+    return table(rows, header=["", "this run", name], right="-rr") + part
+
+
+def budget_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What became of a budget in minutes, in one line; and where a part was too large, that a sample was measured."""
+    from unrolled.training.progress import duration
+
+    validations = metrics["validations"]
+    times = f"{validations} validation{'s' * (validations != 1)} in {duration(metrics['seconds_validating'])}"
+    lines = [
+        f"{metrics['minutes']:g} min planned; {metrics['step']:,} steps in {duration(metrics['seconds'])}, {times}"
+    ]
+    if any("sampled" in metrics.get(part, {}) for part in ("validation", "test")):
+        lines.append("measured on samples, for want of time; `unrolled evaluate` measures everything")
+    return lines
+
+
+def shortfall(metrics: Mapping[str, Any]) -> str:
+    """A warning where a model is worse than a baseline beside it, and what to do; empty where it is not."""
+    from unrolled.tasks.comparison import comparisons
+
+    for part in ("test", "validation"):
+        worse = [one for one in comparisons(metrics.get(part, {})) if one.worse]
+        if worse:
+            against = "; ".join(
+                f"{one.baseline} ({one.figure.replace('_', ' ')} {one.theirs:.4g} against {one.ours:.4g})"
+                for one in worse
+            )
+            longer = f"training.minutes={3 * metrics['minutes']:g}" if "minutes" in metrics else ""
+            longer = longer or f"training.steps={3 * metrics['step']}"
+            return f"warning: on the {part} part this model is worse than {against}; train longer: --set {longer}"
+    return ""
 
 
 def part_text(task: str, figures: Mapping[str, Any]) -> str:
@@ -34,7 +66,7 @@ def part_text(task: str, figures: Mapping[str, Any]) -> str:
     if task == "generate":
         return generation_text(figures)
     if task == "language-model":
-        return f"{figures_table(figures, figures.get('bigram'))}\n({COUNTING})"
+        return f"{figures_table(figures, figures.get('ngram'))}\n({COUNTING})"
     return {"tag": tag_text, "classify": class_text, "translate": translation_text}[task](figures)
 
 
@@ -65,7 +97,7 @@ def _f1(spans: Mapping[str, Any]) -> str:
 
 def generation_text(figures: Mapping[str, Any]) -> str:
     """What a generator's figures say: of the sequences, and of the classes that Bayes' rule finds."""
-    text = f"{figures['sequences']:,} sequences\n{figures_table(figures, figures.get('bigram'))}\n({COUNTING})"
+    text = f"{figures['sequences']:,} sequences\n{figures_table(figures, figures.get('ngram'))}\n({COUNTING})"
     if "accuracy" not in figures:
         return text
     low, high = figures["interval"]

@@ -5,11 +5,13 @@ import os
 import sys
 from typing import Any
 
+from unrolled.cli.began import begin_now
 from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell
 
 
 def main() -> None:
     """The entry point: exit code 0 done, 1 the user's input is wrong, 2 usage, 130 interrupted."""
+    begin_now()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without a sign shows another, and nothing ends in that

@@ -31,14 +31,14 @@ def show(common: Common, run: RunFolder) -> None:
 
 def facts_of(run: "Run") -> dict[str, Any]:
     """Everything about a run that a machine may want to know."""
-    from dataclasses import asdict
 
     from unrolled.files import read_json
+    from unrolled.training.recipe import sections_of
     from unrolled.training.run_folder import STATE_MIRROR, VERSIONS
 
     return {
         "run": str(run.folder),
-        **asdict(run.recipe),
+        **sections_of(run.recipe),
         "symbols": dict(run.symbol_counts()),
         "parameters": {name: list(value.shape) for name, value in run.model.named_parameters()},
         "weights": dict(run.weights_metadata),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.began import spent
 from unrolled.cli.common import Common, path_of, say_json, verb
 from unrolled.cli.ending import INTERRUPTED, tell
-from unrolled.cli.figures import part_text
+from unrolled.cli.figures import budget_lines, part_text, shortfall
 from unrolled.cli.keys import print_keys
 from unrolled.errors import UserError
 
@@ -165,7 +166,7 @@ def _start(
     try:
         result = begin(
             recipe, base=Path(), name=name, folder=folder, init=init, cell=own, device=common.device.value,
-            quiet=common.quiet, started=places.append,
+            quiet=common.quiet, started=places.append, spent=spent(),
         )  # fmt: skip
     except KeyboardInterrupt:
         _interrupted(places[0] if places else None)
@@ -179,7 +180,7 @@ def _go_on(common: Common, folder: Path, data: dict[str, str]) -> None:
 
     moved = {key: Path(file).absolute() for key, file in data.items() if file}
     try:
-        result = resume(folder, data=moved, device=common.device.value, quiet=common.quiet)
+        result = resume(folder, data=moved, device=common.device.value, quiet=common.quiet, spent=spent())
     except KeyboardInterrupt:
         _interrupted(folder)
     else:
@@ -213,6 +214,8 @@ def conclusion(folder: Path, metrics: dict[str, Any], *, quiet: bool = False) ->
         if part in metrics:
             lines += [f"\n{part} part", part_text(task, metrics[part])]
     lines = lines or ["\nno validation part, so no figures"]
+    lines += ["", *budget_lines(metrics)] if "minutes" in metrics else []
+    lines += [f"\n{warning}" for warning in [shortfall(metrics)] if warning]
     lines += [f"\nrun folder  {folder}", f"curves      {folder / 'curves.png'}"]
     return "\n".join(lines if quiet else [*lines, "", *suggestions(folder, task)])
 

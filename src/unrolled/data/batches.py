@@ -82,6 +82,17 @@ class MixedBatches(Generic[Made]):
             yield self._make(own[own >= 0])
 
 
+def spread(count: int, share: float) -> Ids:
+    """Numbers of a share of `count` things, evenly spread, at least one of them.
+
+    >>> spread(10, 0.3).tolist()
+    [1, 5, 8]
+    """
+    kept = min(count, max(1, round(count * share)))
+    numbers: Ids = ((np.arange(kept) + 0.5) * count / kept).astype(np.int64)
+    return numbers
+
+
 def in_order(lengths: Ids, batch: int, most: int = 0) -> Iterator[Ids]:
     """Every sequence once, short ones first, for measuring; `most` timesteps at most in a batch of several, 0: any."""
     order = np.argsort(lengths, kind="stable")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.data import subwords
-from unrolled.data.batches import Ids, MixedBatches, in_order, padded, padding_share
+from unrolled.data.batches import Ids, MixedBatches, in_order, padded, padding_share, spread
 from unrolled.data.dates import DATES, made_dates
 from unrolled.data.encoding import lowered
 from unrolled.data.labelled import Example, Labelled, read_labelled
@@ -95,6 +95,15 @@ class Part(Generic[LabelSymbols]):
             spellings = torch.from_numpy(padded([self.spellings[row] for row in rows]))
         lengths = torch.from_numpy(self.lengths[numbers])
         return ExampleBatch(inputs, lengths, targets_of([self.targets[row] for row in rows]), spellings, numbers)
+
+    def sample(self, share: float) -> Part[LabelSymbols]:
+        """A share of the examples, evenly spread."""
+        rows = spread(len(self.examples), share).tolist()
+        targets = [self.targets[row] for row in rows]
+        return Part(
+            self.name, tuple(self.examples[row] for row in rows), [self.inputs[row] for row in rows],
+            None if self.spellings is None else [self.spellings[row] for row in rows], targets, counted_of(targets),
+        )  # fmt: skip
 
     def batches(self, *, batch: int, seed: int, rank: int = 0, world: int = 1) -> MixedBatches[ExampleBatch]:
         """What to train on."""
@@ -331,8 +340,13 @@ def part_of(
     check_frames(name, examples, inputs)
     targets = [target(example) for example in examples]
     spellings = [spelt(inputs, example.x) for example in examples] if spell else None
-    counted = sum(len(one) if isinstance(one, np.ndarray) else 1 for one in targets)
-    return Part(name, tuple(examples), [encoded(inputs, one.x) for one in examples], spellings, targets, counted)
+    inputs_each = [encoded(inputs, one.x) for one in examples]
+    return Part(name, tuple(examples), inputs_each, spellings, targets, counted_of(targets))
+
+
+def counted_of(targets: Sequence[Any]) -> int:
+    """How many targets the loss of examples is summed over: one an example, or one a timestep."""
+    return sum(len(one) if isinstance(one, np.ndarray) else 1 for one in targets)
 
 
 def check_frames(name: str, examples: Sequence[Example], inputs: Inputs) -> None:

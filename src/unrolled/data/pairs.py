@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.data.batches import Ids, MixedBatches, in_order, padded
+from unrolled.data.batches import Ids, MixedBatches, in_order, padded, spread
 from unrolled.data.examples import encoded, pieces_of, spelt
 from unrolled.data.labelled import Example
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
@@ -99,6 +99,15 @@ class PairPart:
         lengths = torch.tensor([len(self.sources[row]) for row in rows])
         targets = torch.from_numpy(padded([self.targets[row] for row in rows]))
         return PairBatch(source, lengths, spellings, shifted(targets), targets, numbers)
+
+    def sample(self, share: float) -> PairPart:
+        """A share of the pairs, evenly spread."""
+        rows = spread(len(self.examples), share).tolist()
+        return PairPart(
+            self.name, tuple(self.examples[row] for row in rows), [self.sources[row] for row in rows],
+            None if self.spellings is None else [self.spellings[row] for row in rows],
+            [self.targets[row] for row in rows], self.target,
+        )  # fmt: skip
 
     def batches(self, *, batch: int, seed: int, rank: int = 0, world: int = 1) -> MixedBatches[PairBatch]:
         """What to train on."""

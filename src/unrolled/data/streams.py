@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.batches import spread
 from unrolled.data.encoding import EncodedText
 from unrolled.data.vocabulary import UNK, Vocabulary, counted
 from unrolled.errors import UserError
 
 Ids = NDArray[np.int64]
 _BLOCK = 1 << 20
+SAMPLED_STRETCHES, SAMPLED_SYMBOLS = 32, 4_000
+"""A sample of running text has at most so many stretches of at least so many symbols: few begin out of context."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,18 @@ class Part:
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
+
+    def sample(self, share: float) -> "Part":
+        """A share of it, evenly spread: of the documents, or of running text stretches put one after the other."""
+        if self.documents:
+            chosen = spread(len(self.starts), share)
+            starts, sizes = self.starts[chosen], np.diff(self.offsets)[chosen]
+        else:
+            count = max(1, min(SAMPLED_STRETCHES, int(len(self) * share) // SAMPLED_SYMBOLS))
+            each = max(1, int(len(self) * share) // count)
+            starts = self.starts[0] + np.arange(count) * (len(self) // count)
+            sizes = np.full(count, each)
+        return Part(self.encoded, starts, np.concatenate([[0], np.cumsum(sizes)]), self.documents)
 
     def surfaces(self, start: int, stop: int) -> NDArray[Any]:
         """(stop - start,) surfaces of a range of positions."""
@@ -98,6 +113,10 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self.part)
+
+    def sample(self, share: float) -> "Stream":
+        """A share of the symbols, evenly spread."""
+        return Stream(self.part.sample(share), self.vocabulary, self.name)
 
     @property
     def documents(self) -> bool:

@@ -8,6 +8,8 @@ and p_k = p_{k-1} where h was never seen. p_0 is uniform over what can be predic
 Source: Witten and Bell (1991), The zero-frequency problem, method C, in its interpolated form.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,9 @@ _NEVER_PREDICTED = (PAD, BOS)
 
 BLOCK = 1 << 18
 """Symbols that are counted at once: what is held beside the counts themselves, a few arrays of so many numbers."""
+
+MOST_ORDER = 6
+"""The longest n-grams that are tried as a baseline."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -82,14 +87,25 @@ class WittenBell:
         self._orders = None
         orders: list[_Order] = []
         for _ in range(self.order):
-            histories, start = (len(orders[-1].keys), orders[-1].start) if orders else (1, 0)
-            # <bos> itself is never an event: its n-gram gets a name, for histories, and no count.
-            counts = _Counts(start * self.vocabulary_size + BOS)
-            for symbols, here, before in self._blocks(read, length, starts, orders):
-                counts.add(self._extended(_shifted(before[-1], start, here), symbols))
-            orders.append(self._order(counts, start, histories))
+            orders.append(self._next_order(read, length, starts, orders))
         self._orders = orders
         return self
+
+    def longer(self, read: Read, length: int, offsets: NDArray[np.integer] | None = None) -> "WittenBell":
+        """The model of the next order, of the same text: what this one has counted is not counted again."""
+        if self._orders is None:
+            raise ValueError("fit the model before asking for a longer one")
+        found = WittenBell(self.order + 1, self.vocabulary_size)
+        found._orders = [*self._orders, self._next_order(read, length, _starts(length, offsets), self._orders)]
+        return found
+
+    def _next_order(self, read: Read, length: int, starts: Integers, orders: Sequence[_Order]) -> _Order:
+        histories, start = (len(orders[-1].keys), orders[-1].start) if orders else (1, 0)
+        # <bos> itself is never an event: its n-gram gets a name, for histories, and no count.
+        counts = _Counts(start * self.vocabulary_size + BOS)
+        for symbols, here, before in self._blocks(read, length, starts, orders):
+            counts.add(self._extended(_shifted(before[-1], start, here), symbols))
+        return self._order(counts, start, histories)
 
     def log_probabilities(self, ids: NDArray[np.integer], offsets: NDArray[np.integer] | None = None) -> Floats:
         """(N,) natural logarithms of each symbol's probability after those before it; arguments as for `fit`."""
@@ -163,6 +179,37 @@ class WittenBell:
         totals = np.bincount(owners, weights=found.counts, minlength=histories).astype(np.int64)
         start = int(np.searchsorted(found.keys, before * self.vocabulary_size + BOS))
         return _Order(found.keys, found.counts, totals, kinds, start)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Symbols to count or to predict: `read(start, stop)` gives some of `length`; `offsets` as for `WittenBell.fit`."""
+
+    read: Read
+    length: int
+    offsets: NDArray[np.integer] | None = None
+
+
+def best_ngram(
+    train: Text, held_out: Text | None, vocabulary_size: int, *, most: int = MOST_ORDER, seconds: float = math.inf
+) -> WittenBell:
+    """The n-gram of `train`, up to order `most`, that finds `held_out` the most likely.
+
+    The orders are tried from 2 on until one is worse than the one before, or until `seconds` are over: then it is the
+    best so far. Without a text to choose by it is the bigram.
+    """
+    began = time.monotonic()
+    best = WittenBell(2, vocabulary_size).fit_blocks(train.read, train.length, train.offsets)
+    if held_out is None or not held_out.length:
+        return best
+    nats = best.nats_of_blocks(held_out.read, held_out.length, held_out.offsets)
+    while best.order < most and 2 * (time.monotonic() - began) < seconds:  # an order takes as long as all before it
+        longer = best.longer(train.read, train.length, train.offsets)
+        of_longer = longer.nats_of_blocks(held_out.read, held_out.length, held_out.offsets)
+        if of_longer >= nats:
+            break
+        best, nats = longer, of_longer
+    return best
 
 
 class _Counts:

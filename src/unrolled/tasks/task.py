@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from unrolled.data.labelled import Example
     from unrolled.training.recipe import Recipe
 
+PROBED = 128
+"""Examples that are measured to find out how long measuring takes."""
 Measured = Callable[[int, int], None]
 """Called with (counted so far, in all)."""
 
@@ -150,10 +153,12 @@ class Task(ABC):
     Attributes:
         name: as in `recipe.task`.
         counted: what is counted, in the plural: "symbols".
+        smallest_sample: of fewer of them a validation says little.
     """
 
     name: ClassVar[str]
     counted: ClassVar[str]
+    smallest_sample: ClassVar[int] = 5_000
 
     @abstractmethod
     def open(self, recipe: Recipe, base: Path, symbols: Any = None) -> Material:
@@ -170,6 +175,10 @@ class Task(ABC):
         if task_in(init) != self.name:
             raise UserError(f"{init} is a run of the task {task_in(init)}, and {self.name} starts only from its own")
         return self.open(recipe, base, self.load_symbols(init)), True
+
+    def sized(self, recipe: Recipe, material: Any, seconds: float, cores: int) -> Recipe:
+        """The recipe with what nobody chose fitted to its data and to `seconds` of `cores` cores."""
+        return recipe
 
     @abstractmethod
     def save_symbols(self, symbols: Any, folder: Path) -> None:
@@ -193,6 +202,10 @@ class Task(ABC):
         found: Batches = material.train.batches(batch=settings.batch, seed=settings.seed, rank=rank, world=world)
         return found
 
+    def probe(self, part: Any) -> tuple[Any, int]:
+        """Something small to time a measurement by, and how many of its first pieces are no measure."""
+        return self.sample(part, PROBED / max(1, len(part.examples))), 0
+
     @abstractmethod
     def pieces(self, recipe: Recipe, model: Any, part: Any, *, full: bool = False) -> Generator[Any, None, None]:
         """Measure a part in evaluation mode, batch by batch; `full` finds everything, otherwise what validation needs.
@@ -205,8 +218,13 @@ class Task(ABC):
         """All pieces together."""
 
     @abstractmethod
-    def baselines(self, recipe: Recipe, material: Any) -> Callable[[Any], Mapping[str, Any]]:
-        """Plain models of the training part; what they make of another part is put beside the figures, by name."""
+    def baselines(
+        self, recipe: Recipe, material: Any, *, seconds: float = math.inf
+    ) -> Callable[[Any], Mapping[str, Any]]:
+        """Plain models of the training part; what they make of another part is put beside the figures, by name.
+
+        seconds: about how long they may take; the better ones of several are left out where that is too little.
+        """
 
     @abstractmethod
     def unit(self, recipe: Recipe) -> str:
@@ -228,9 +246,17 @@ class Task(ABC):
         """Put back into a model whose weights are loaded what `conclude` kept."""
         return
 
+    def conclusion_passes(self, symbols: Any) -> int:
+        """About how many times `conclude` goes through the validation part."""
+        return 0
+
     def selects_by_loss(self) -> bool:
         """Whether the best weights are those of the lowest validation loss, rather than of `Figures.criterion`."""
         return True
+
+    def sample(self, part: Any, share: float) -> Any:
+        """A share of a part, evenly spread over it and always the same; None of None, all of it for 1."""
+        return part if part is None or share >= 1 else part.sample(share)
 
     def measure(
         self, recipe: Recipe, symbols: Any, model: nn.Module, part: Part, *, full: bool = False,

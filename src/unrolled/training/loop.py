@@ -26,11 +26,11 @@ from unrolled.training.averaging import WeightAverage
 from unrolled.training.interrupt import Interruption
 from unrolled.training.log import append_log, truncate_log
 from unrolled.training.optimisers import optimiser_of, optimiser_tensors, restore_optimiser, set_learning_rate
+from unrolled.training.plan import Plan
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import load_state, save_state, save_weights
 from unrolled.training.schedules import Plateau, learning_rate_factor
-from unrolled.training.settings import TrainingSettings
 
 SAVE_EVERY_SECONDS = 60.0
 LOG_EVERY_SECONDS = 1.0
@@ -73,16 +73,16 @@ class Trainer:
 
     Args:
         task, recipe: what to do. model, material: on what. folder: where everything is kept.
-        steps: the length of the run in updates.
+        plan: how long the run is, and when it is validated.
         progress: shows it. fabric: where it runs, launched.
     """
 
     def __init__(
-        self, task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, folder: Path, steps: int,
+        self, task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, folder: Path, plan: Plan,
         progress: Progress, fabric: Any,
     ) -> None:  # fmt: skip
         self.task, self.settings, self.recipe = task, recipe.training, recipe
-        self.material, self.folder, self.steps, self.progress, self.fabric = material, folder, steps, progress, fabric
+        self.material, self.folder, self.plan, self.progress, self.fabric = material, folder, plan, progress, fabric
         self.model = model
         self.optimiser = optimiser_of(self.settings, model)
         self.wrapped, self.optimiser = fabric.setup(model, self.optimiser)
@@ -91,7 +91,8 @@ class Trainer:
         self.alarm = GradientAlarm(training=self.settings, model=recipe.model)
         self.at = Progression()
         self.state: State | None = None
-        self.validate_every = validation_interval(self.settings, steps)
+        self.valid = task.sample(material.valid, self.settings.validation_share)
+        self.validations, self.validating = 0, 0.0
         self.tensorboard: Any = None
         self.rate = 0.0
         self._saved = time.perf_counter()
@@ -109,19 +110,22 @@ class Trainer:
         if self.settings.tensorboard and self.fabric.is_global_zero:
             self.tensorboard = _tensorboard(self.folder)
         interval = _Interval()
+        self.plan.began(self.at.step)
         with Interruption() as interruption:
             for batches in self._updates():
                 started = time.perf_counter()
                 total, symbols, norm = self._update(batches)
                 self._observe(total / max(1, symbols), norm)
                 self._apply()
+                took = time.perf_counter() - started
                 self.at.step += 1
                 self.at.symbols += symbols
-                self.at.seconds += time.perf_counter() - started
+                self.at.seconds += took
+                self.plan.updated(self.at.step, took)
                 interval.nats, interval.symbols = interval.nats + total, interval.symbols + symbols
                 interval.norm = max(interval.norm, norm)
                 interval = self._report(interval)
-                if self._due(self.validate_every):
+                if self.plan.due(self.at.step):
                     self._validate()
                 if self._agreed(interruption.asked):
                     self._save()
@@ -130,6 +134,8 @@ class Trainer:
                     break
                 if self._agreed(time.perf_counter() - self._saved > SAVE_EVERY_SECONDS):
                     self._save()
+        if self.at.best is None and self.plan.finished(self.at.step):
+            self._validate()  # the time of a run by the clock may be over before its first validation
         self._save()
         return True
 
@@ -199,15 +205,13 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the update at hand."""
-        factor = learning_rate_factor(self.settings, self.at.step, self.steps)
+        done = self.plan.done(self.at.step) if self.plan.pace else None
+        factor = learning_rate_factor(self.settings, self.at.step, self.plan.steps, done)
         return self.settings.learning_rate * factor * float(self.at.plateau["factor"])
-
-    def _due(self, every: int) -> bool:
-        return self.at.step % every == 0 or self.at.step == self.steps
 
     def _finished(self) -> bool:
         stopped = self.settings.patience and self.at.waited >= self.settings.patience
-        return self.at.step >= self.steps or bool(stopped)
+        return self.plan.finished(self.at.step) or bool(stopped)
 
     def _validate(self) -> None:
         """Measure the weights (averaged, if that is on) on the validation part, and keep them if they are the best."""
@@ -223,9 +227,12 @@ class Trainer:
                 self._save_best(figures)
             else:
                 self.at.waited += 1
-        self.at.seconds += time.perf_counter() - started
+        took = time.perf_counter() - started
+        self.at.seconds += took
+        self.validations, self.validating = self.validations + 1, self.validating + took
         if figures is not None:
             self._heard(figures, self._criterion(figures), best)
+        self.plan.validated(self.at.step)
         self._save()
 
     def _heard(self, figures: Figures, criterion: float, best: bool) -> None:
@@ -240,11 +247,10 @@ class Trainer:
         return figures.loss if self.task.selects_by_loss() else figures.criterion
 
     def _measured(self) -> Figures | None:
-        part = self.material.valid
-        if part is None:
+        if self.valid is None:
             return None
         heard = partial(self.progress.measured, "validation")
-        return self.task.measure(self.recipe, self.material.symbols, self.model, part, progress=heard)
+        return self.task.measure(self.recipe, self.material.symbols, self.model, self.valid, progress=heard)
 
     def _save_best(self, figures: Figures | None) -> None:
         if self.fabric.is_global_zero:
@@ -254,10 +260,10 @@ class Trainer:
     def _report(self, interval: _Interval) -> _Interval:
         """Show and log what happened since the last entry, about once a second; give the next interval."""
         elapsed = time.perf_counter() - interval.started
-        if elapsed < LOG_EVERY_SECONDS and not self._due(self.validate_every):
+        if elapsed < LOG_EVERY_SECONDS and not self.plan.due(self.at.step):
             return interval
         loss, rate = interval.nats / max(1, interval.symbols), interval.symbols / max(elapsed, 1e-9)
-        self.progress.step(self.at.step, loss, rate)
+        self.progress.step(self.at.step, loss, rate, total=self.plan.steps)
         entry = {
             "step": self.at.step, "kind": "train", "loss": loss, "nats": interval.nats, "learning_rate": self.rate,
             "norm": interval.norm, "symbols": self.at.symbols, "seconds": self.at.seconds,
@@ -293,7 +299,10 @@ class Trainer:
             **{f"average.{name}": value for name, value in average.items()},
             **{f"process.{name}": value for name, value in own.items()},
         }
-        facts = {"steps": self.steps, "fingerprint": self.material.fingerprint, "processes": self.fabric.world_size}
+        facts = {
+            "steps": self.plan.steps, "fingerprint": self.material.fingerprint, "processes": self.fabric.world_size,
+            **self.plan.facts(),
+        }  # fmt: skip
         return tensors, {**asdict(self.at), **facts}
 
     def restore(self) -> None:
@@ -321,11 +330,6 @@ class Trainer:
         self.state = None if not parts else parts if len(parts) > 1 else parts[0]
         if self.fabric.is_global_zero:
             truncate_log(self.folder, self.at.step)
-
-
-def validation_interval(settings: TrainingSettings, steps: int) -> int:
-    """Steps from one validation to the next; after the last step there is one anyway."""
-    return settings.validate_every or max(1, steps // 10)
 
 
 def detached(state: State | None) -> State | None:

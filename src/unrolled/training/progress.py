@@ -19,6 +19,7 @@ class Progress:
     """Shows the steps of one run; standard output stays free for what machines read.
 
     Losses are nats per counted target; ``unit`` says how people want them: "bits per ...", "perplexity", or empty.
+    ``left`` gives the seconds that a run by the clock has left: its number of steps is then an estimate.
     ``counted`` names the targets. ``quiet`` shows nothing at all. ``stream`` and ``clock`` (seconds) are there for
     tests.
 
@@ -37,7 +38,9 @@ class Progress:
         quiet: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        left: Callable[[], float] | None = None,
     ) -> None:
+        self._left_by_clock = left
         self._total, self._start = total_steps, start_step
         self._unit, self._counted, self._quiet = unit, counted, quiet
         self._stream = stream if stream is not None else sys.stderr
@@ -63,8 +66,9 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def step(self, step: int, loss: float, rate: float) -> None:
-        """Note that ``step`` steps are done, with this loss and ``rate`` symbols a second."""
+    def step(self, step: int, loss: float, rate: float, *, total: int = 0) -> None:
+        """Note that ``step`` steps (of ``total``, where that has changed) are done, at ``rate`` symbols a second."""
+        self._total = total or self._total
         if self._quiet or not self._due(step >= self._total):
             return
         # a narrow terminal cuts the line at its end: what matters most comes first
@@ -76,10 +80,12 @@ class Progress:
         ]
         text = ", ".join(part for part in parts if part)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, text=f"{step:,} of {self._total:,}, {text}")
+            self._bar.update(
+                self._bar.task_ids[0], total=self._total, completed=step, text=f"{self._place(step)}, {text}"
+            )
             self._bar.refresh()
         else:
-            self._print(f"step {step:,} of {self._total:,}: {text}")
+            self._print(f"step {self._place(step)}: {text}")
 
     def measured(self, part: str, done: int, total: int) -> None:
         """Note that ``done`` of a part's ``total`` symbols are measured: shown where it takes its time."""
@@ -97,7 +103,7 @@ class Progress:
         if best:
             self._best = headline or f"{loss:.3f}"
         told = f"{self.describe(loss)}{', ' * bool(headline)}{headline}{', the best so far' * best}"
-        self.say(f"step {step:,} of {self._total:,}: validation {told}")
+        self.say(f"step {self._place(step)}: validation {told}")
 
     def say(self, text: str) -> None:
         """Show one line that stays; above the live line where there is one."""
@@ -121,7 +127,13 @@ class Progress:
     def _best_so_far(self) -> str:
         return f"best valid {self._best}" if self._best else ""
 
+    def _place(self, step: int) -> str:
+        about = "about " if self._left_by_clock and step < self._total else ""
+        return f"{step:,} of {about}{self._total:,}"
+
     def _left(self, step: int, now: float) -> str:
+        if self._left_by_clock is not None:
+            return f"{duration(max(0.0, self._left_by_clock()))} left"
         done = step - self._start
         if done <= 0 or step >= self._total:
             return ""

@@ -1,6 +1,7 @@
 """A recipe: everything that decides a run, read from TOML, checked as a whole, written back complete."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +12,7 @@ from unrolled.data.settings import PATHS, DataSettings
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.settings import CELL_NAMES, NO_CELL, ModelSettings
+from unrolled.training.plan import SHARES
 from unrolled.training.recipe_reading import Reading, line_numbers, nearest
 from unrolled.training.settings import BUDGETS, DEFAULT_EPOCHS, TrainingSettings
 
@@ -62,6 +64,9 @@ Overrides = Mapping[str, object] | Sequence[str]
 class Recipe:
     """The task and one settings object a section; made by ``load_recipe`` or ``recipe_from_mapping``, which check it.
 
+    ``chosen`` are the keys that were given, as "section.key"; None: all of them. Of the others a run of
+    ``training.minutes`` sets the sizes.
+
     >>> recipe = recipe_from_mapping({"task": "language-model", "model": {"hidden": 256}})
     >>> recipe.with_overrides(["training.steps=100"]).training.budget
     ('steps', 100.0)
@@ -72,11 +77,18 @@ class Recipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    chosen: frozenset[str] | None = field(default=None, compare=False, repr=False)
+
+    def has_chosen(self, *keys: str) -> bool:
+        """Whether somebody chose one of these keys ("model.hidden"), rather than leaving it to its default."""
+        return self.chosen is None or bool(self.chosen.intersection(keys))
 
     def with_overrides(self, overrides: Overrides, *, source: str = "recipe") -> "Recipe":
         """Give a checked copy in which ``{"section.key": value}`` or ``["section.key=value"]`` replace what was set."""
         reading = Reading(Recipe, source=source)
-        return _build(reading, _without_unset_budgets(asdict(self)), reading.overrides(overrides), own_cell=True)
+        given = reading.overrides(overrides)
+        recipe = _build(reading, _without_unset_budgets(sections_of(self)), given, own_cell=True)
+        return recipe if self.chosen is None else replace(recipe, chosen=self.chosen | given.keys())
 
     def rebased(self, old: Path, new: Path) -> "Recipe":
         """Give a copy whose relative data paths, meant from folder ``old``, lead to the same files from ``new``."""
@@ -125,9 +137,16 @@ def recipe_text(recipe: Recipe) -> str:
     """Write ``recipe`` as TOML with every key, so that a later change of a default cannot change what it means."""
     import tomli_w
 
-    return tomli_w.dumps(
-        {name: _plain_section(value) if isinstance(value, dict) else value for name, value in asdict(recipe).items()}
+    sections = sections_of(recipe)
+    written = tomli_w.dumps(
+        {name: _plain_section(value) if isinstance(value, dict) else value for name, value in sections.items()}
     )
+    return re.sub(r"\[\n([\d\s,]+)\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", written)  # on one line
+
+
+def sections_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as {"task": ..., "data": {...}, ...}."""
+    return {name: value for name, value in asdict(recipe).items() if name != "chosen"}
 
 
 def _plain_section(section: dict[str, object]) -> dict[str, object]:
@@ -160,9 +179,15 @@ def _build(
     _check_agreement(reading, recipe)
     _check_budget(reading, merged, recipe)
     reading.raise_complaints()
+    recipe = replace(recipe, chosen=_chosen(mapping, overrides))
     if not any(getattr(recipe.training, name) for name in BUDGETS):
         recipe = replace(recipe, training=replace(recipe.training, epochs=DEFAULT_EPOCHS))
     return recipe
+
+
+def _chosen(mapping: Mapping[str, object], overrides: Mapping[str, object]) -> frozenset[str]:
+    given = (f"{name}.{key}" for name, section in mapping.items() if isinstance(section, Mapping) for key in section)
+    return frozenset((*given, *overrides))
 
 
 _NOT_OF_LEVEL = {"bpe": ("min_count",), "byte": ("min_count", "vocabulary_size")}
@@ -190,7 +215,7 @@ def _without_replaced_budget(mapping: Mapping[str, object], overrides: Mapping[s
     training = mapping.get("training")
     if not isinstance(training, Mapping) or not any(overrides.get(f"training.{name}") for name in BUDGETS):
         return mapping
-    return {**mapping, "training": {key: value for key, value in training.items() if key not in BUDGETS}}
+    return {**mapping, "training": {key: value for key, value in training.items() if key not in (*BUDGETS, "pace")}}
 
 
 def _without_unset_budgets(mapping: dict[str, Any]) -> dict[str, Any]:
@@ -241,6 +266,14 @@ def _check_agreement(reading: Reading, recipe: Recipe) -> None:
     """Complain about keys that are fine alone but not together."""
     model, training = recipe.model, recipe.training
     budgets = [name for name in BUDGETS if getattr(training, name) > 0]
+    if training.pace and not training.steps:
+        reading.disagree(
+            ["training.pace"], "training.pace is of a run of training.steps, and there are none; remove it"
+        )
+    if list(training.pace) != sorted(training.pace) or len(training.pace) > SHARES or training.pace[:1] > (0,):
+        reading.disagree(
+            ["training.pace"], f"training.pace must rise from 0 and have at most {SHARES} numbers; remove it"
+        )
     if len(budgets) > 1:
         keys = [f"training.{name}" for name in budgets]
         reading.disagree(keys, f"{' and '.join(keys)} are both budgets; keep one of them")

@@ -30,6 +30,7 @@ class Reading:
 
     def __init__(self, schema: type, *, source: str, lines: Mapping[str, int] | None = None) -> None:
         self._hints: dict[str, Any] = get_type_hints(schema)
+        self._hints.pop("chosen", None)  # says where values come from, and is none
         self._sections: dict[str, Any] = {name: hint for name, hint in self._hints.items() if is_dataclass(hint)}
         self._section_hints = {name: get_type_hints(hint) for name, hint in self._sections.items()}
         self._source = source

@@ -7,10 +7,14 @@ from unrolled.training.settings import TrainingSettings
 
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_RISE = 0.3
+LONGEST_RISE = 0.1
 
 
-def learning_rate_factor(settings: TrainingSettings, step: int, steps: int) -> float:
+def learning_rate_factor(settings: TrainingSettings, step: int, steps: int, done: float | None = None) -> float:
     """Give the factor of ``learning_rate`` for update ``step`` (from 0) of a run of ``steps`` updates.
+
+    ``done`` is given where the schedule follows the clock: the share of it that is over. The falls are then at shares
+    of the schedule instead of steps, and the warm-up is at most a tenth of it.
 
     A pure function, so that a resumed run needs no schedule state. The first ``warmup`` steps (at most half of the
     run) rise in a line; then ``cosine`` falls along half a wave and ``step`` by ``step_factor`` every ``step_every``
@@ -21,19 +25,33 @@ def learning_rate_factor(settings: TrainingSettings, step: int, steps: int) -> f
     >>> [round(learning_rate_factor(settings, step, 100), 2) for step in (0, 9, 55, 100)]
     [0.1, 1.0, 0.5, 0.0]
     """
+    if done is not None:
+        return _by_clock(settings, step, done)
     if settings.schedule == "one-cycle":
         return _one_cycle(step / max(1, steps), settings.final_learning_rate)
     warmup = min(settings.warmup, steps // 2)
     if step < warmup:
         return (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    fallen = min(1.0, (step - warmup) / max(1, steps - warmup))
     if settings.schedule == "cosine":
-        return _falling(done, 1.0, settings.final_learning_rate)
+        return _falling(fallen, 1.0, settings.final_learning_rate)
     if settings.schedule == "step":
         every = settings.step_every or max(1, steps // 4)
         # math.pow gives 0.0 where ** would raise on underflow
         return max(settings.final_learning_rate, math.pow(settings.step_factor, step // every))
     return 1.0
+
+
+def _by_clock(settings: TrainingSettings, step: int, done: float) -> float:
+    if settings.schedule == "one-cycle":
+        return _one_cycle(done, settings.final_learning_rate)
+    rise = min(1.0, max((step + 1) / max(1, settings.warmup), done / LONGEST_RISE))
+    if settings.schedule == "cosine":
+        return rise * _falling(done, 1.0, settings.final_learning_rate)
+    if settings.schedule == "step":
+        falls = step // settings.step_every if settings.step_every else math.floor(4 * done)
+        return rise * max(settings.final_learning_rate, math.pow(settings.step_factor, falls))
+    return rise
 
 
 def _one_cycle(done: float, final: float) -> float:

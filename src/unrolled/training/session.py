@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,23 @@ import torch
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
-from unrolled.models.build import cell_of_run, check_weights, write_cell
+from unrolled.models.build import cell_of_run, write_cell
 from unrolled.tasks import task_of
-from unrolled.tasks.task import Batches, Material, Task, parts_of
+from unrolled.tasks.task import Material, Task
 from unrolled.tasks.transfer import put_vectors, take_weights
-from unrolled.training.curves import draw_curves
-from unrolled.training.loop import Trainer, validation_interval
-from unrolled.training.progress import Progress
+from unrolled.training.budget import (
+    costs,
+    estimate,
+    fixed_plan,
+    plan_of,
+    seconds_to_measure,
+    steps_text,
+    validations_for,
+)
+from unrolled.training.ending import METRICS, Result, baselines_of, finish
+from unrolled.training.loop import Trainer
+from unrolled.training.plan import Clock, ClockPlan, Plan
+from unrolled.training.progress import Progress, duration
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
     RECIPE,
@@ -31,26 +38,15 @@ from unrolled.training.run_folder import (
     check_run_folder,
     create_run_folder,
     load_state,
-    load_weights,
     save_state,
     save_weights,
     version_differences,
-    write_json,
     write_versions,
 )
 
-METRICS = "metrics.json"
-CURVES = "curves.png"
-CALIBRATION_BATCHES, CALIBRATION_MEASURED = 4, 2
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a sitting ended: the run folder, its figures, and whether the budget was spent (or it was interrupted)."""
-
-    folder: Path
-    metrics: dict[str, Any]
-    complete: bool
+__all__ = ["METRICS", "Result", "begin", "resume"]
+BASELINES = 0.05
+"""The share of a run by the clock that its baselines may take."""
 
 
 def begin(
@@ -65,6 +61,7 @@ def begin(
     device: str = "auto",
     quiet: bool = False,
     started: Callable[[Path], None] | None = None,
+    spent: float = 0.0,
 ) -> Result:
     """Train a recipe from the beginning.
 
@@ -74,49 +71,59 @@ def begin(
         init: a run whose weights and vocabulary to start from; of one with other labels, those of its encoder.
         cell: the cell, where it is the user's own.
         started: told the run folder, as soon as there is one.
+        spent: seconds that the program took so far; they count where the budget is in minutes.
     """
+    clock = clock_of(recipe, spent)
     _check_place(folder)
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
     material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
+    Progress(1, quiet=quiet or not fabric.is_global_zero).say(material.description)
+    if clock is not None:
+        recipe = task.sized(recipe, material, clock.seconds, torch.get_num_threads())
     model = task.build(recipe, material.symbols, cell)
-    say = _speaker(quiet, fabric)
-    say(material.description)
+    sitting = _Sitting(task, recipe, model, material, fabric, quiet)
     if init:
-        say(take_weights(model, init, whole=whole))
+        sitting.say(take_weights(model, init, whole=whole))
     elif recipe.data.vectors and task.name in ("classify", "tag"):
-        say(put_vectors(model, material.symbols.inputs, vectors_path(recipe.data, base)))
+        sitting.say(put_vectors(model, material.symbols.inputs, vectors_path(recipe.data, base)))
     model.to(fabric.device)
-    steps, estimate = fabric.broadcast(plan(task, recipe, model, material))  # every process has measured another time
-    say(estimate)
+    sitting.prepare(clock)
     if fabric.world_size > 1:  # the same weights so far, but each process its own dropout
         torch.manual_seed(recipe.training.seed + fabric.global_rank)
-    with _progress(task, recipe, steps, quiet, fabric) as progress:
-        trainer = Trainer(task, recipe, model, material, Path(), steps, progress, fabric)
+    with sitting.progress() as progress:
+        trainer = sitting.trainer(Path(), progress)
         made, first = "", trainer.snapshot()
         if fabric.is_global_zero:
 
             def fill(partial: Path) -> None:
-                _fill(partial, recipe, base, steps, material, model, cell)
+                _fill(partial, sitting.recipe, base, sitting.plan, material, model, cell)
                 save_state(partial, *first)
 
             made = str(create_run_folder(runs, name, explicit=folder, fill=fill))
         trainer.folder = Path(fabric.broadcast(made))
+        trainer.recipe = load_recipe(trainer.folder / RECIPE, own_cell=True)
         trainer.alarm.checkpointed(0)
         progress.say(f"run folder: {trainer.folder}")
         if started:
             started(trainer.folder)
-        return _finish(trainer, trainer.run())
+        return finish(trainer, trainer.run(), sitting.beside)
 
 
 def resume(
-    folder: Path, *, data: Mapping[str, Path] | None = None, device: str = "auto", quiet: bool = False
+    folder: Path,
+    *,
+    data: Mapping[str, Path] | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    spent: float = 0.0,
 ) -> Result:
     """Go on with a run that was interrupted, from the last state it saved, to the same end bit for bit.
 
     Args:
         data: where its files are now ("path", "valid", "test"), if they have moved; their content must be the same.
+        spent: seconds that the program took so far; they count where the budget is in minutes.
     """
     check_run_folder(folder)
     recipe = load_recipe(folder / RECIPE, own_cell=True)
@@ -124,22 +131,85 @@ def resume(
         now = {key: os.path.relpath(path, folder) for key, path in data.items()}
         path, valid, test = (now.get(key, getattr(recipe.data, key)) for key in ("path", "valid", "test"))
         recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
-    steps = int(load_state(folder)[1]["steps"])
+    facts = load_state(folder)[1]
+    clock = clock_of(recipe, spent + facts.get("spent", 0.0))
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
     material = _found_again(task, recipe, folder)
     model = task.build(recipe, material.symbols, cell_of_run(folder)).to(fabric.device)
-    say = _speaker(quiet, fabric)
+    sitting = _Sitting(task, recipe, model, material, fabric, quiet)
     for difference in version_differences(folder):
-        say(f"not the same as when the run began, so not bit for bit: {difference}")
-    with _progress(task, recipe, steps, quiet, fabric) as progress:
-        trainer = Trainer(task, recipe, model, material, folder, steps, progress, fabric)
+        sitting.say(f"not the same as when the run began, so not bit for bit: {difference}")
+    if clock is None:
+        sitting.plan = fixed_plan(recipe.training, int(facts["steps"]))
+    else:
+        sitting.prepare(clock, pace=tuple(facts["pace"]))
+    with sitting.progress() as progress:
+        trainer = sitting.trainer(folder, progress)
         trainer.restore()
         if data and fabric.is_global_zero:
             atomic_write_text(folder / RECIPE, recipe_text(recipe))
-        progress.say(f"resuming {folder} at step {trainer.at.step:,} of {steps:,}")
-        return _finish(trainer, trainer.run())
+        of = "" if clock else f" of {sitting.plan.steps:,}"
+        progress.say(f"resuming {folder} at step {trainer.at.step:,}{of}")
+        return finish(trainer, trainer.run(), sitting.beside)
+
+
+def clock_of(recipe: Recipe, spent: float) -> Clock | None:
+    """The clock of a run whose budget is in minutes."""
+    kind, amount = recipe.training.budget
+    return Clock(60 * amount, spent) if kind == "minutes" else None
+
+
+class _Sitting:
+    """What is trained on what, and how long; `beside` are the baselines, where they were computed beforehand."""
+
+    def __init__(
+        self, task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, fabric: Any, quiet: bool
+    ) -> None:
+        self.task, self.recipe, self.model, self.material, self.fabric = task, recipe, model, material, fabric
+        self.quiet = quiet or not fabric.is_global_zero
+        self.say = Progress(1, quiet=self.quiet).say
+        self.beside: dict[str, Any] | None = None
+        self.plan = Plan(0)
+
+    def prepare(self, clock: Clock | None, pace: tuple[int, ...] = ()) -> None:
+        """Plan the run, and say what is planned. Every process has measured another time: the first one's count."""
+        if clock is None:
+            self.plan, seconds = self.fabric.broadcast(plan_of(self.task, self.recipe, self.model, self.material))
+            self._tell(steps_text(self.plan.steps, seconds))
+            return
+        self.beside = baselines_of(self.task, self.recipe, self.material, seconds=BASELINES * clock.seconds)
+        training = self.recipe.training
+        if not pace:  # a run that goes on validates as it did
+            seconds = seconds_to_measure(self.task, self.recipe, self.model, self.material.valid)
+            training = validations_for(self.task, training, clock, self.material.valid, seconds)
+        self.recipe = replace(self.recipe, training=self.fabric.broadcast(training))
+        self._plan_by(clock, pace)
+
+    def _plan_by(self, clock: Clock, pace: tuple[int, ...]) -> None:
+        training = self.recipe.training
+        valid = self.task.sample(self.material.valid, training.validation_share)
+        find_out = partial(costs, self.task, self.recipe, self.model, self.material, valid)
+        self.plan = ClockPlan(
+            clock, find_out, validate_every=training.validate_every, validations=training.validations, pace=pace,
+            agree=self.fabric.broadcast if self.fabric.world_size > 1 else lambda decision: decision,
+        )  # fmt: skip
+        left = duration(max(0.0, self.plan.left))
+        self._tell(f"{duration(clock.seconds)} on the clock, of which {left} are left to train")
+
+    def _tell(self, ends: str) -> None:
+        self.say(estimate(self.task, self.recipe, self.model, self.material, ends))
+
+    def progress(self) -> Progress:
+        """What shows the training."""
+        left = (lambda: plan.left) if isinstance(plan := self.plan, ClockPlan) else None
+        unit = self.task.unit(self.recipe)
+        return Progress(self.plan.steps, 0, unit=unit, counted=self.task.counted, quiet=self.quiet, left=left)
+
+    def trainer(self, folder: Path, progress: Progress) -> Trainer:
+        """What trains."""
+        return Trainer(self.task, self.recipe, self.model, self.material, folder, self.plan, progress, self.fabric)
 
 
 def _found_again(task: Task, recipe: Recipe, folder: Path) -> Material:
@@ -172,23 +242,14 @@ def _fabric(recipe: Recipe, device: str) -> Any:
     return fabric
 
 
-def _speaker(quiet: bool, fabric: Any) -> Callable[[str], None]:
-    silent = Progress(1, quiet=quiet or not fabric.is_global_zero)
-    return silent.say
-
-
-def _progress(task: Task, recipe: Recipe, steps: int, quiet: bool, fabric: Any) -> Progress:
-    silent = quiet or not fabric.is_global_zero
-    return Progress(steps, 0, unit=task.unit(recipe), counted=task.counted, quiet=silent)
-
-
 def _fill(
-    partial: Path, recipe: Recipe, base: Path, steps: int, material: Material, model: torch.nn.Module,
+    partial: Path, recipe: Recipe, base: Path, plan: Plan, material: Material, model: torch.nn.Module,
     cell: Cell | None,
 ) -> None:  # fmt: skip
     """The first files of a run: enough to load it, whatever happens next."""
-    training = replace(recipe.training, steps=steps, epochs=0.0, minutes=0.0)
-    fixed = replace(recipe, training=training)
+    fixed = recipe
+    if not isinstance(plan, ClockPlan):  # how many steps a run by the clock has is known at its end
+        fixed = replace(recipe, training=replace(recipe.training, steps=plan.steps, epochs=0.0))
     if cell is not None:
         fixed = replace(fixed, model=replace(fixed.model, cell=cell.name))
         write_cell(partial, cell)
@@ -196,114 +257,3 @@ def _fill(
     task_of(recipe.task).save_symbols(material.symbols, partial)
     write_versions(partial)
     save_weights(partial, dict(model.named_parameters()), {"step": "0"})
-
-
-def plan(task: Task, recipe: Recipe, model: torch.nn.Module, material: Material) -> tuple[int, str]:
-    """How many updates the run has, and an estimate of parameters, memory and time, in one line.
-
-    A few batches are run forwards and backwards to learn how long one takes; weights and random state are as before.
-    """
-    settings = recipe.training
-    batches = task.batches(recipe, material)
-    seconds = _seconds_a_batch(recipe, model, batches) * settings.accumulate
-    validations = settings.validate_every or 0
-    valid = _seconds_to_measure(task, recipe, model, material.valid)
-    kind, amount = settings.budget
-    if kind == "steps":
-        steps = int(amount)
-    elif kind == "epochs":
-        steps = max(1, round(amount * batches.steps_per_epoch(0) / settings.accumulate))
-    elif validations:
-        steps = max(1, int(amount * 60 / (seconds + valid / validations)))
-    else:
-        steps = max(1, int((amount * 60 - 10 * valid) / seconds))
-    total = steps * seconds + valid * -(-steps // validation_interval(settings, steps))
-    total += sum(_seconds_to_measure(task, recipe, model, part, full=True) for part in parts_of(material).values())
-    return steps, _estimate(task, recipe, model, material, steps, total)
-
-
-def _seconds_a_batch(recipe: Recipe, model: torch.nn.Module, batches: Batches) -> float:
-    """The median time of a batch, forwards and backwards."""
-    bfloat16 = recipe.training.precision == "bfloat16"
-    times = []
-    model.train()
-    device = next(model.parameters()).device
-    with torch.random.fork_rng():
-        for _, batch in zip(range(CALIBRATION_BATCHES), batches.epoch(0), strict=False):
-            started = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                loss = model(*batch.to(device).arguments(None))
-            loss.total.backward()
-            float(loss.total.detach())  # on a GPU: wait until it is done
-            times.append(time.perf_counter() - started)
-    model.zero_grad(set_to_none=True)
-    return statistics.median(times[1:] or times) * 1.05  # and a little for the optimiser
-
-
-def _seconds_to_measure(task: Task, recipe: Recipe, model: torch.nn.Module, part: Any, *, full: bool = False) -> float:
-    """How long one pass over a part takes, from its first batches; with `full` as at the end of the run."""
-    if part is None:
-        return 0.0
-    started, read = time.perf_counter(), 0
-    pieces = task.pieces(recipe, model, part, full=full)
-    with torch.random.fork_rng():
-        for piece in islice(pieces, CALIBRATION_MEASURED):
-            read += piece.counted
-    pieces.close()  # the model trains again
-    return (time.perf_counter() - started) * len(part) / max(1, read)
-
-
-def _estimate(
-    task: Task, recipe: Recipe, model: torch.nn.Module, material: Material, steps: int, seconds: float
-) -> str:
-    settings, shape = recipe.training, recipe.model
-    count = sum(parameter.numel() for parameter in model.parameters())
-    copies = 4 + (settings.average > 0)  # weights, gradients, the optimiser's two averages, the averaged weights
-    timesteps = task.timesteps(recipe, material)
-    timestep = (1 + shape.bidirectional) * shape.layers * shape.hidden * 12
-    timestep += 2 * shape.embedding + 2 * task.outputs(model)
-    memory = 4 * (count * copies + timestep * timesteps)
-    return (
-        f"{count:,} parameters; about {memory / 1e6:,.0f} MB for weights and activations; {steps:,} steps of "
-        f"{timesteps * settings.accumulate:,} symbols, about {_duration(seconds)}"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _finish(trainer: Trainer, complete: bool) -> Result:
-    """Measure the best weights, draw the curves, write the figures."""
-    metrics: dict[str, Any] = {}
-    if trainer.fabric.is_global_zero:
-        draw_curves(trainer.folder, trainer.folder / CURVES)
-        if complete:
-            metrics = _metrics(trainer)
-            write_json(trainer.folder / METRICS, metrics)
-    return Result(trainer.folder, metrics, complete)
-
-
-def _metrics(trainer: Trainer) -> dict[str, Any]:
-    task, recipe, model, material, at = trainer.task, trainer.recipe, trainer.model, trainer.material, trainer.at
-    check_weights(model, load_weights(trainer.folder)[0], trainer.folder)
-    task.conclude(recipe, model, material, trainer.folder)
-    figures: dict[str, Any] = {
-        "task": recipe.task,
-        "step": at.step,
-        "best_step": at.best_step,
-        "seconds": round(at.seconds, 1),
-        f"{task.counted}_per_second": round(at.symbols / max(at.seconds, 1e-9)),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
-    parts = parts_of(material)
-    if parts:
-        trainer.progress.say(f"measuring the best weights, of step {at.best_step:,}: {' and '.join(parts)} part")
-        beside = task.baselines(recipe, material)
-    for name, part in parts.items():
-        heard = partial(trainer.progress.measured, name)
-        found = task.measure(recipe, material.symbols, model, part, full=True, progress=heard)
-        figures[name] = {**found.as_dict(), **beside(part)}
-    return figures

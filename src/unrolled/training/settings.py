@@ -20,7 +20,9 @@ class TrainingSettings:
 
     steps: int = setting(0, minimum=0, help="budget: updates of the weights")
     epochs: float = setting(0.0, minimum=0, help="budget: passes over the training data (10 when no budget is given)")
-    minutes: float = setting(0.0, minimum=0, help="budget: minutes, turned into steps once, at the start")
+    minutes: float = setting(
+        0.0, minimum=0, help="budget: minutes on the clock, from the start of the program to the last figure"
+    )
     batch: int = setting(32, minimum=1, help="sequences side by side")
     window: int = setting(100, minimum=1, help="timesteps that backpropagation reaches back through")
     optimiser: str = setting("adamw", choices=OPTIMISERS, help="the optimiser, by torch's name in lower case")
@@ -42,7 +44,18 @@ class TrainingSettings:
     accumulate: int = setting(1, minimum=1, help="windows whose gradients are summed before an update")
     seed: int = setting(1, minimum=0, maximum=2**63 - 1, help="seed of every random draw of the run")
     precision: str = setting("float32", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
-    validate_every: int = setting(0, minimum=0, help="steps between two validations; 0: ten times a run, at least")
+    validate_every: int = setting(0, minimum=0, help="steps between two validations; 0: see validations")
+    validations: int = setting(
+        10,
+        minimum=1,
+        help="validations in a run, evenly spread; by the minutes fewer where they would take a tenth of it",
+    )
+    validation_share: float = setting(
+        1.0, above=0, maximum=1, help="share of the validation part that is measured while training, evenly spread"
+    )
+    pace: tuple[int, ...] = setting(
+        (), minimum=0, help="written by a run of minutes: the steps done at each hundredth of its time"
+    )
     patience: int = setting(0, minimum=0, help="validations without improvement before stopping; 0: never stop early")
     average: float = setting(0.0, minimum=0, below=1, help="decay of the moving average of the weights; 0: off")
     tensorboard: bool = setting(False, help="also write TensorBoard's event files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,7 @@ class ClassifyTask(Task):
 
     name = "classify"
     counted = "examples"
+    smallest_sample = 300
 
     def open(
         self, recipe: Recipe, base: Path, symbols: ClassSymbols | None = None, *, inputs: Inputs | None = None
@@ -122,7 +124,9 @@ class ClassifyTask(Task):
         scores = np.concatenate([piece.scores for piece in pieces])[order]
         return ClassFigures(symbols.labels, sum(piece.nats for piece in pieces), truth, scores)
 
-    def baselines(self, recipe: Recipe, material: ClassMaterial) -> Callable[[Part[Any]], Mapping[str, Any]]:
+    def baselines(
+        self, recipe: Recipe, material: ClassMaterial, *, seconds: float = math.inf
+    ) -> Callable[[Part[Any]], Mapping[str, Any]]:
         """See `Task`: the most frequent class, and naive Bayes over n-grams; of numbers the mean."""
         labels, train = material.symbols.labels, material.train
         if labels.kind == "number":
@@ -172,6 +176,10 @@ class ClassifyTask(Task):
     def outputs(self, model: Classifier) -> int:
         """See `Task`."""
         return max(1, model.classes)
+
+    def conclusion_passes(self, symbols: ClassSymbols) -> int:
+        """See `Task`."""
+        return 1
 
     def selects_by_loss(self) -> bool:
         """See `Task`: networks that are sure of themselves may lose likelihood while they still gain accuracy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.cells import Cell
-from unrolled.data.batches import Ids, MixedBatches, in_order, padded
+from unrolled.data.batches import Ids, MixedBatches, in_order, padded, spread
 from unrolled.data.examples import padding_text, read_files, vocabulary_of
 from unrolled.data.labelled import Example
 from unrolled.data.labels import LABELS, Labels
@@ -24,7 +25,7 @@ from unrolled.errors import UserError
 from unrolled.models.build import built, settings_cell
 from unrolled.models.generator import Generator as GeneratorModel
 from unrolled.models.naive_bayes import NaiveBayes
-from unrolled.models.ngram import WittenBell
+from unrolled.models.ngram import Text, best_ngram
 from unrolled.tasks.classify.task import shown_inputs, shown_labels
 from unrolled.tasks.generate.figures import GenerationFigures, Piece
 from unrolled.tasks.task import Opened, Task, evaluating
@@ -101,6 +102,14 @@ class SequencePart:
         targets = torch.from_numpy(padded([self.targets[number] for number in numbers.tolist()]))
         labels = None if self.labels is None else torch.from_numpy(self.labels[numbers])
         return SequenceBatch(shifted(targets), targets, labels)
+
+    def sample(self, share: float) -> SequencePart:
+        """A share of the sequences, evenly spread."""
+        rows = spread(len(self.examples), share)
+        return SequencePart(
+            self.name, tuple(self.examples[row] for row in rows.tolist()), [self.targets[row] for row in rows.tolist()],
+            None if self.labels is None else self.labels[rows],
+        )  # fmt: skip
 
     def batches(self, *, batch: int, seed: int, rank: int = 0, world: int = 1) -> MixedBatches[SequenceBatch]:
         """What to train on."""
@@ -190,18 +199,23 @@ class GenerateTask(Task):
         truth = np.concatenate([piece.truth for piece in pieces])
         return replace(found, truth=truth, guesses=np.concatenate(joint).argmax(axis=1))
 
-    def baselines(self, recipe: Recipe, material: GenerateMaterial) -> Callable[[SequencePart], Mapping[str, Any]]:
-        """See `Task`: a bigram of all sequences; and for the classes the most frequent one, and naive Bayes."""
+    def baselines(
+        self, recipe: Recipe, material: GenerateMaterial, *, seconds: float = math.inf
+    ) -> Callable[[SequencePart], Mapping[str, Any]]:
+        """See `Task`: the n-gram of the best order; and for the classes the most frequent one, and naive Bayes."""
         train, labels = material.train, material.symbols.labels
-        bigram = WittenBell(2, len(material.symbols.vocabulary)).fit(*_joined(train))
+        held_out = None if material.valid is None else _text(material.valid)
+        ngram = best_ngram(_text(train), held_out, len(material.symbols.vocabulary), seconds=seconds)
         bayes: NaiveBayes | None = None
         if labels is not None and train.labels is not None:
             order = 2 if recipe.data.level == "word" else 3
             bayes = NaiveBayes(order).fit((row[:-1].tolist() for row in train.targets), train.labels.tolist())
 
         def beside(part: SequencePart) -> Mapping[str, Any]:
-            nats = bigram.nats(*_joined(part))
-            found: dict[str, Any] = {"bigram": {"nats_per_symbol": nats, "perplexity": float(np.exp(nats))}}
+            text = _text(part)
+            nats = ngram.nats_of_blocks(text.read, text.length, text.offsets)
+            figures = {"order": ngram.order, "nats_per_symbol": nats, "perplexity": float(np.exp(nats))}
+            found: dict[str, Any] = {"ngram": figures}
             if labels is None or bayes is None or part.labels is None:
                 return found
             most = int(np.argmax(labels.counts))
@@ -279,9 +293,11 @@ def _check_labelled(name: str, examples: Sequence[Example]) -> None:
             raise UserError(f"{name}, line {example.line}: no class, and other lines have one; give all or none")
 
 
-def _joined(part: SequencePart) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _text(part: SequencePart) -> Text:
     """All sequences one after the other, and where each begins, with the end of the last."""
-    return np.concatenate(part.targets), np.concatenate([[0], np.cumsum(part.lengths)])
+    symbols = np.concatenate(part.targets)
+    offsets = np.concatenate([[0], np.cumsum(part.lengths)])
+    return Text(lambda start, stop: symbols[start:stop], len(symbols), offsets)
 
 
 TASK = GenerateTask()

@@ -1,1 +1,1 @@
-"""Text comes in; a model of the next symbol, its perplexity beside a bigram's, samples and scores go out."""
+"""Text comes in; a model of the next symbol, its perplexity beside an n-gram's, samples and scores go out."""

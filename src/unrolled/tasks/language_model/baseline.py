@@ -1,41 +1,62 @@
-"""The plain baseline beside every figure: a bigram with Witten-Bell smoothing, counted on the training part."""
+"""The plain baseline beside every figure: the n-gram of the best order, counted on the training part."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from unrolled.data.streams import Ids, Stream
-from unrolled.models.ngram import WittenBell
+from unrolled.data.streams import Stream
+from unrolled.models.ngram import Text, WittenBell, best_ngram
 
-MOST_PAIRS = 10_000_000
-"""A vocabulary that cannot make more pairs than this is counted on the whole training text: characters and bytes."""
 MOST_SYMBOLS = 20_000_000
-"""Of a longer text in a larger vocabulary only the first so many are counted: of words some 5 million pairs."""
+"""Of a longer text only the first so many symbols are counted."""
+CHOOSING_SYMBOLS = 500_000
+"""The order is chosen on at most about so many symbols of the validation part."""
 
 
-class Bigram:
-    """The bigrams of a training text, to be put beside the figures of any number of texts.
+class NGram:
+    """The n-grams of a training text, to be put beside the figures of any number of texts.
 
-    counted: how many of its symbols were counted.
+    Args:
+        train: what is counted. valid: what the order is chosen by, up to 6.
+        order: this one instead; 0: the best.
+        seconds: about how long choosing may take.
+
+    Attributes:
+        counted: how many symbols of the training text were counted.
     """
 
-    def __init__(self, train: Stream) -> None:
-        offsets = _offsets(train)
+    def __init__(
+        self, train: Stream, valid: Stream | None = None, *, order: int = 0, seconds: float = math.inf
+    ) -> None:
         self.counted, self._length = len(train), len(train)
-        if len(train.vocabulary) ** 2 > MOST_PAIRS and len(train) > MOST_SYMBOLS:
+        offsets = train.offsets if train.documents else None
+        if len(train) > MOST_SYMBOLS:
             self.counted = MOST_SYMBOLS
             if offsets is not None:
                 offsets = offsets[offsets <= MOST_SYMBOLS]
                 self.counted = int(offsets[-1])
-        self._model = WittenBell(2, len(train.vocabulary)).fit_blocks(train.ids, self.counted, offsets)
+        size = len(train.vocabulary)
+        if order:
+            self._model = WittenBell(order, size).fit_blocks(train.ids, self.counted, offsets)
+            return
+        if valid is not None and len(valid) > CHOOSING_SYMBOLS:
+            valid = valid.sample(CHOOSING_SYMBOLS / len(valid))
+        held_out = None if valid is None else _text(valid)
+        self._model = best_ngram(Text(train.ids, self.counted, offsets), held_out, size, seconds=seconds)
+
+    @property
+    def order(self) -> int:
+        """The length of its n-grams."""
+        return self._model.order
 
     def figures(self, stream: Stream) -> dict[str, Any]:
-        """Nats a symbol and perplexity of a text, and how many symbols were counted if that is not all of them."""
-        nats = self._model.nats_of_blocks(stream.ids, len(stream), _offsets(stream))
+        """Order, nats a symbol and perplexity of a text, and how many symbols were counted if that is not all."""
+        text = _text(stream)
+        nats = self._model.nats_of_blocks(text.read, text.length, text.offsets)
         part = {} if self.counted == self._length else {"counted": self.counted}
-        return {"nats_per_symbol": nats, "perplexity": math.exp(nats), **part}
+        return {"order": self.order, "nats_per_symbol": nats, "perplexity": math.exp(nats), **part}
 
 
-def _offsets(stream: Stream) -> Ids | None:
-    return stream.offsets if stream.documents else None
+def _text(stream: Stream) -> Text:
+    return Text(stream.ids, len(stream), stream.offsets if stream.documents else None)

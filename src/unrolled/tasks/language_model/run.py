@@ -22,12 +22,13 @@ from unrolled.inspecting.cell_search import CellSearch
 from unrolled.inspecting.gradients import Watched
 from unrolled.inspecting.surprise import Surprise
 from unrolled.models.language_model import LanguageModel
+from unrolled.models.ngram import MOST_ORDER
 from unrolled.models.packing import while_packed
 from unrolled.nn.recurrent import Recurrent, State
 from unrolled.run import Run
 from unrolled.tasks.backwards import next_symbol_loss, pieces_of, refuse_label
 from unrolled.tasks.drawing import How, check_count, drawn, generator_of, rows_of, sampler_of, text_of
-from unrolled.tasks.language_model.baseline import Bigram
+from unrolled.tasks.language_model.baseline import NGram
 from unrolled.tasks.language_model.evaluation import Evaluation, evaluate_stream
 from unrolled.tasks.language_model.tracking import tracking_units
 
@@ -285,16 +286,18 @@ class LanguageModelRun(Run):
         return evaluate_stream(self.model, self.text(path), accuracy=True, spell=self.recipe.model.characters > 0)
 
     @cached_property
-    def _bigram(self) -> Bigram:
-        return Bigram(self.corpus.train)
+    def _ngram(self) -> NGram:
+        known = self.metrics.get("validation", {}).get("ngram", {}).get("order")
+        order = known if isinstance(known, int) and 1 <= known <= MOST_ORDER else 0
+        return NGram(self.corpus.train, self.corpus.valid, order=order)
 
-    def bigram(self, path: str | Path | None = None) -> dict[str, Any] | None:
-        """What a bigram of the run's training text makes of the same; None if that text is no longer where it was."""
-        stream = self.text(path)
-        try:
-            return self._bigram.figures(stream)
-        except UserError:
-            return None
+    def ngram(self, path: str | Path | None = None) -> dict[str, Any]:
+        """What the n-gram of the run's training text makes of what `text` gives: a file, or the run's own part.
+
+        Raises:
+            UserError: the training text cannot be read.
+        """
+        return self._ngram.figures(self.text(path))
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {self.recipe.task}, {self.recipe.model.cell}, {self.vocabulary.level} level)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.data.windows import Windows, windows_of
 from unrolled.models.build import build_model
 from unrolled.models.language_model import LanguageModel
-from unrolled.tasks.language_model.baseline import Bigram
+from unrolled.tasks.language_model.baseline import NGram
 from unrolled.tasks.language_model.evaluation import Evaluation, Piece, combined, measured_windows
 from unrolled.tasks.task import Task
 
@@ -57,6 +58,10 @@ class LanguageModelTask(Task):
             spellings=recipe.model.characters > 0,
         )  # fmt: skip
 
+    def probe(self, part: Stream) -> tuple[Stream, int]:
+        """See `Task`: the first windows of running text only warm up."""
+        return (part, 2) if len(part) > 10_000 else (part, 0)
+
     def pieces(
         self, recipe: Recipe, model: LanguageModel, part: Stream, *, full: bool = False
     ) -> Generator[Piece, None, None]:
@@ -69,10 +74,12 @@ class LanguageModelTask(Task):
         """See `Task`."""
         return combined(part, pieces, accuracy=full)
 
-    def baselines(self, recipe: Recipe, material: Corpus) -> Callable[[Stream], Mapping[str, Any]]:
+    def baselines(
+        self, recipe: Recipe, material: Corpus, *, seconds: float = math.inf
+    ) -> Callable[[Stream], Mapping[str, Any]]:
         """See `Task`."""
-        bigram = Bigram(material.train)
-        return lambda part: {"bigram": bigram.figures(part)}
+        ngram = NGram(material.train, material.valid, seconds=seconds)
+        return lambda part: {"ngram": ngram.figures(part)}
 
     def unit(self, recipe: Recipe) -> str:
         """See `Task`."""

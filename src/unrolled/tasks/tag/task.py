@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -139,7 +140,9 @@ class TagTask(Task):
         tokens = [tuple(example.x) for example in part.examples] if named else None
         return TagFigures(labels, sum(piece.nats for piece in pieces), truth, guesses, tokens, symbols.known)
 
-    def baselines(self, recipe: Recipe, material: TagMaterial) -> Callable[[Part[Any]], Mapping[str, Any]]:
+    def baselines(
+        self, recipe: Recipe, material: TagMaterial, *, seconds: float = math.inf
+    ) -> Callable[[Part[Any]], Mapping[str, Any]]:
         """See `Task`: the most frequent label of each word (of one that training never saw, of all)."""
         symbols = material.symbols
         if isinstance(material.train.examples[0].x, np.ndarray):
@@ -198,6 +201,10 @@ class TagTask(Task):
     def outputs(self, model: Tagger) -> int:
         """See `Task`."""
         return model.labels
+
+    def conclusion_passes(self, symbols: TagSymbols) -> int:
+        """See `Task`."""
+        return len(HANDICAPS) if symbols.labels.scheme else 0
 
     def selects_by_loss(self) -> bool:
         """See `Task`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +123,9 @@ class TranslateTask(Task):
         search = f"beam {settings.beam}, alpha {settings.alpha:g}" if settings.beam > 1 else "greedy"
         return TranslationFigures(nats, counted, len(part.examples), tuple(answered), search, _remark(symbols.target))
 
-    def baselines(self, recipe: Recipe, material: PairMaterial) -> Callable[[PairPart], Mapping[str, Any]]:
+    def baselines(
+        self, recipe: Recipe, material: PairMaterial, *, seconds: float = math.inf
+    ) -> Callable[[PairPart], Mapping[str, Any]]:
         """See `Task`: the translation of the most similar training source."""
         order = 1 if recipe.data.level in ("word", "bpe") else 3
         memory = TranslationMemory(material.train.sources, order)
