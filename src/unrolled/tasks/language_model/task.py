@@ -16,6 +16,7 @@ from unrolled.models.build import build_model
 from unrolled.models.language_model import LanguageModel
 from unrolled.tasks.language_model.baseline import NGram
 from unrolled.tasks.language_model.evaluation import Evaluation, Piece, combined, measured_windows
+from unrolled.tasks.sizes import symbol_model
 from unrolled.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class LanguageModelTask(Task):
     def build(self, recipe: Recipe, symbols: Vocabulary, cell: Cell | None = None) -> LanguageModel:
         """See `Task`."""
         return build_model(recipe.model, symbols, cell)
+
+    def sized(self, recipe: Recipe, material: Corpus, seconds: float, cores: int) -> Recipe:
+        """See `Task`."""
+        symbols, vocabulary = len(material.train), len(material.vocabulary)
+        return symbol_model(recipe, symbols=symbols, vocabulary=vocabulary, seconds=seconds, cores=cores)
 
     def batches(self, recipe: Recipe, material: Corpus, rank: int = 0, world: int = 1) -> Windows:
         """See `Task`."""
