@@ -13,7 +13,7 @@ from functools import cached_property
 from unrolled.recurrence.adjoint import KEEP, Adjoint, differentiate, takers, value_seen, with_zoneout
 from unrolled.recurrence.layout import Layout
 from unrolled.recurrence.levels import Levels, cut
-from unrolled.recurrence.program import Instruction, Program
+from unrolled.recurrence.program import Instruction, Program, values_of
 
 LEAVES = frozenset({"vector", KEEP, "gradient", "gradient_seen"})
 """Operations that fetch: every level may do it for itself."""
@@ -69,8 +69,8 @@ class Form:
     @cached_property
     def operands(self) -> dict[int, tuple[int, ...]]:
         """Every vector other than x that enters affine maps, and these maps: states first."""
-        values = {value for number in self.affines for value in self._made(number).arguments if value != 0}
-        return {int(value): tuple(takers(self.program, int(value))) for value in sorted(values)}
+        values = {value for number in self.affines for value in values_of(self._made(number)) if value != 0}
+        return {value: tuple(takers(self.program, value)) for value in sorted(values)}
 
     @cached_property
     def vectors(self) -> tuple[tuple[str, str], ...]:
@@ -123,25 +123,23 @@ class Form:
     @cached_property
     def saved(self) -> tuple[int, ...]:
         """The values that the forward pass keeps for the gradient, beside the states of every timestep."""
-        program, adjoint, saved = self.program, self.adjoint, set[int]()
-
-        def at_hand(value: int) -> bool:
-            made = program.instruction(value)
-            if made is None or value in program.outputs or value in saved or made.operation in ("vector", KEEP):
-                return True
-            return made.operation != "affine" and all(at_hand(a) for a in made.arguments if type(a) is int)
-
+        program, adjoint, saved = self.program, self.adjoint, []
         needed = {
             argument
             for made in adjoint.instructions
             if made.operation != "transposed"
-            for argument in made.arguments
-            if type(argument) is int and argument < adjoint.first
+            for argument in values_of(made)
+            if argument < adjoint.first
         }
-        for value in sorted(needed):
-            if not at_hand(value):
-                saved.add(value)
-        return tuple(sorted(saved))
+        at_hand = {*range(program.first), *program.outputs}
+        for value, made in enumerate(program.instructions, program.first):
+            leaf = made.operation in ("vector", KEEP)
+            if leaf or (made.operation != "affine" and at_hand.issuperset(values_of(made))):
+                at_hand.add(value)
+            elif value in needed and value not in at_hand:
+                saved.append(value)
+                at_hand.add(value)
+        return tuple(saved)
 
     def _made(self, number: int) -> Instruction:
         made = self.program.instruction(number)
@@ -162,5 +160,9 @@ class Form:
 
     def delta_of(self) -> Mapping[int, int]:
         """The plane of each affine map's δ, for those that a gradient reaches."""
+        return self._planes
+
+    @cached_property
+    def _planes(self) -> Mapping[int, int]:
         reached = [number for number in self.affines if type(self.adjoint.deltas.get(number)) is int]
         return {number: plane for plane, number in enumerate(reached)}

@@ -118,7 +118,8 @@ class Builder:
 
     def splat(self, value: float) -> IR:
         """A vector of one number."""
-        exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
+        with np.errstate(over="ignore"):  # what is too large for a type is infinite in it
+            exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
         return ir.Constant(self.vector, [exact] * self.lanes * self.width)
 
     def int_splat(self, value: int) -> IR:
