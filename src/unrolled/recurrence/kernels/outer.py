@@ -112,7 +112,8 @@ def _product(b: Builder) -> IR:
     """The function that adds a block's product to the gradient."""
     if "outer" not in b.module.globals:
         with b.inner("outer", _PRODUCT) as function:
-            _Product(b, *function.args).write()
+            with b.tiny_sums_are_zero():
+                _Product(b, *function.args).write()
     return b.module.globals["outer"]
 
 
