@@ -195,7 +195,10 @@ def _softplus(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, 
 
 
 def _larger(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
-    """Half of the gradient each where the two are equal. Chosen, not multiplied: d may be infinite, the other's is 0."""
+    """Half of the gradient each where the two are equal.
+
+    Chosen, not multiplied: where d is infinite, the smaller one's share is 0, not NaN.
+    """
     half = e.emit("multiply", HALF, d)
 
     def share(one: Argument, other: Argument) -> Argument:

@@ -29,7 +29,7 @@ def keeping_of(program: Program) -> list[Keeping]:
 
 
 class _Search:
-    """Looks through sums and products. Whatever is shared is looked at once, so that it takes as long as the program."""
+    """Looks through sums and products; at what they share, once, so that it takes no longer than the program is."""
 
     def __init__(self, program: Program) -> None:
         self.program = program

@@ -151,7 +151,8 @@ def compare(sign: str, left: Expression, right: Expression) -> Expression:
 
 def where(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
     """A choice. Where one side is 0, the other side times the comparison: the derivative of relu is (a > 0)."""
-    if isinstance(condition, Comparison):
+    chained = isinstance(otherwise, Call) and otherwise.name == "where"
+    if isinstance(condition, Comparison) and not chained:
         if otherwise == ZERO:
             return multiply(then, condition)
         if then == ZERO:
