@@ -11,7 +11,7 @@ from unrolled.cells import Cell
 from unrolled.recurrence import adjoint, native
 from unrolled.recurrence.kernels import backward, forward, machine
 from unrolled.recurrence.kernels.target import host
-from unrolled.recurrence.program import ARITY, trace
+from unrolled.recurrence.program import ARITY, Constant, trace
 
 EXAMPLES = 20
 
@@ -56,7 +56,7 @@ def test_a_wrong_derivative_is_found(operation: str, monkeypatch: pytest.MonkeyP
     right = adjoint.RULES[operation]
 
     def wrong(e: adjoint._Reverse, gradient: int, *arguments: adjoint.Argument) -> tuple[adjoint.Argument | None, ...]:
-        return right(e, e.emit("multiply", 1.1, gradient), *arguments)
+        return right(e, e.emit("multiply", Constant(1.1), gradient), *arguments)
 
     monkeypatch.setitem(adjoint.RULES, operation, wrong)
     adjoint.differentiate.cache_clear()

@@ -107,6 +107,11 @@ class Instruction:
     gate: str | None = None
     line: str = ""
 
+    def __post_init__(self) -> None:
+        if any(type(argument) is float for argument in self.arguments):  # a plain number is never left as one
+            constants = (Constant(one) if type(one) is float else one for one in self.arguments)
+            object.__setattr__(self, "arguments", tuple(constants))
+
     @property
     def activates(self) -> bool:
         """Whether this is a function of one value alone, which makes a gate of the sum that it is applied to."""
