@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -239,6 +239,7 @@ def assert_all_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> N
 
 def check_adjoint(cell: Cell, sizes: Sizes) -> None:
     """The program and its adjoint, instruction by instruction, against autograd; masked, zoned out and observed too."""
+    sizes = replace(sizes, steps=min(sizes.steps, 3))  # more would only say the same again
     layer = layer_of(cell, sizes, engine="eager")
     states = tuple(normal(sizes.batch, sizes.hidden) for _ in cell.states)
     mask = torch.rand(sizes.batch, sizes.hidden, dtype=torch.float64) if sizes.seed % 3 == 1 else None

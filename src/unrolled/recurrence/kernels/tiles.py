@@ -233,9 +233,8 @@ def _product(b: Builder, panels: int, rows: int, width: int) -> IR:
     name = f"product_{panels}x{rows}_of_{width}"
     if name in b.module.globals:
         return b.module.globals[name]
-    with b.inner(name, _PRODUCT) as function:
-        with b.tiny_sums_are_zero():
-            _add_products(b, function, panels, rows, width)
+    with b.inner(name, _PRODUCT) as function, b.tiny_sums_are_zero():
+        _add_products(b, function, panels, rows, width)
     return function
 
 
