@@ -117,6 +117,8 @@ class Recurrent(nn.Module):
         ValueError: an argument out of its range, named.
     """
 
+    _place: Tensor | None
+
     def __init__(
         self,
         cell: str | Cell,
@@ -402,6 +404,7 @@ class Recurrent(nn.Module):
 
     def _initial(self, name: str, batch: int) -> Tensor:
         like = next(self.parameters(), self._place)
+        assert like is not None
         rows = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
         if self.initial_state == "learned":
             learned = torch.stack([getattr(self, f"initial_{name}{suffix}") for suffix in rows])

@@ -109,7 +109,7 @@ class Form:
         program = self.program
         made = dict(enumerate(program.instructions, program.first))
         computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.operands}
-        whole = {number: tuple(int(v) for v in made[number].arguments if v in computed) for number in self.affines}
+        whole = {n: tuple(value for value in values_of(made[n]) if value in computed) for n in self.affines}
         seen = [value_seen(program, name) for name in self.seen]
         saved = self.saved if self.saving else ()
         return cut(computed, whole, [*program.outputs, *seen, *saved])
@@ -122,12 +122,10 @@ class Form:
         deltas = {value for i in made.values() if i.operation == "transposed" for value in i.arguments}
         computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.carried or n in deltas}
         whole: dict[int, tuple[int, ...]] = {
-            number: tuple(int(a) for a in made[number].arguments)
-            for number in computed
-            if computed[number].operation == "transposed"
+            number: tuple(values_of(made[number])) for number in computed if computed[number].operation == "transposed"
         } | dict.fromkeys(self.carried, ())
         results = [*adjoint.deltas.values(), *adjoint.states, adjoint.x, *adjoint.vectors.values(), *self.carried]
-        return cut(computed, whole, [int(value) for value in results if type(value) is int])
+        return cut(computed, whole, [value for value in results if type(value) is int])
 
     @cached_property
     def carried(self) -> dict[int, int]:

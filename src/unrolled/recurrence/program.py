@@ -184,7 +184,7 @@ class Program:
     @cached_property
     def gates(self) -> Mapping[int, str]:
         """The values that are observed, and the first name of each."""
-        return {number: name for name, number in reversed(self.observed.items())}
+        return {number: name for name, number in reversed([*self.observed.items()])}
 
     @cached_property
     def _labels(self) -> list[str | None]:
