@@ -81,7 +81,9 @@ def test_a_cells_gradient(unrolled) -> None:
     ):
         assert f"{line}\n" in out
     assert "a comparison" not in out
-    assert unrolled("cells", "rnn-relu", "--gradient").out.endswith("\na comparison is 1 where it holds, 0 elsewhere\n")
+    assert unrolled("cells", "rnn-relu", "--gradient").out.endswith(
+        "\na comparison is 1 where it holds, 0 elsewhere, and 0 times anything is 0\n"
+    )
 
 
 def test_a_cell_as_latex(unrolled) -> None:

@@ -16,7 +16,7 @@ from unrolled.recurrence import eager
 from unrolled.recurrence.adjoint import KEEP, Adjoint, differentiate, takers, value_seen, with_zoneout
 from unrolled.recurrence.eager import POINTWISE
 from unrolled.recurrence.layout import Block, Layout, bias_of, layout_of
-from unrolled.recurrence.program import Argument, Instruction, Program, trace
+from unrolled.recurrence.program import Argument, Constant, Instruction, Program, trace
 from unrolled.recurrence.request import Direction, Request
 
 Moment = dict[int, Tensor]
@@ -73,7 +73,7 @@ class Interpreter:
         return pointwise(made, arguments)
 
     def _argument(self, argument: Argument, moment: Moment, like: Tensor) -> Tensor:
-        return moment[argument] if type(argument) is int else like.new_tensor(argument)
+        return like.new_tensor(argument.value) if isinstance(argument, Constant) else moment[argument]
 
     def _look_for_choices(self, operation: str, arguments: list[Tensor]) -> None:
         if operation in ("less", "less_equal", "maximum", "minimum"):

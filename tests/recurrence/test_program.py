@@ -7,10 +7,26 @@ from typing import Any
 import pytest
 import torch
 
+import unrolled
 from cell_table import NAMES, OF, given, states_of, x_of
+from unrolled.cells import Value, affine, named, sigmoid, tanh, vector
 from unrolled.errors import UserError
 from unrolled.nn import Recurrent
-from unrolled.recurrence.program import ARITY, TraceError, cell_from_json, program_to_json, trace
+from unrolled.recurrence import compiled, formulas
+from unrolled.recurrence.adjoint import differentiate
+from unrolled.recurrence.kernels import store
+from unrolled.recurrence.kernels.target import host
+from unrolled.recurrence.layout import layout_of
+from unrolled.recurrence.plan import Form
+from unrolled.recurrence.program import (
+    ARITY,
+    Constant,
+    Instruction,
+    TraceError,
+    cell_from_json,
+    program_to_json,
+    trace,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -170,3 +186,100 @@ def test_the_gates_parameters_cover_every_number_once(name: str, biased: bool) -
         for parameter, value in layer.named_parameters():
             if parameter.endswith(end):
                 assert set(rows_covered(views, value)) == {1}, parameter
+
+
+def test_a_constant_equals_no_value_and_no_other_constant() -> None:
+    numbers: list[Any] = [0, 1, Constant(0.0), Constant(-0.0), Constant(1.0), Constant(float("nan")), Constant(3.0)]
+    assert len({*numbers}) == len(numbers)
+    for left, one in enumerate(numbers):
+        for right, other in enumerate(numbers):
+            assert (one == other) == (left == right)
+    assert Constant(1) == Constant(1.0)  # a step's 1 and 1.0 are the same number
+    assert repr(Constant(0.0)) != repr(Constant(-0.0))
+
+
+def test_instructions_on_a_value_and_on_its_number_differ() -> None:
+    values, constants = Instruction("less", (0, 1)), Instruction("less", (Constant(0), Constant(1)))
+    assert values != constants
+    assert Instruction("less", (0.0, 1.0)) == constants  # type: ignore[arg-type]
+    assert len({values, constants, Instruction("less", (0, Constant(1))), Instruction("less", (Constant(0), 1))}) == 4
+
+
+@unrolled.cell("twin")
+def _by_a_number(x: Value, h: Value) -> Value:
+    gate = sigmoid(affine("a", h, x))  # values 2 and 3
+    return tanh(affine("b", named(gate * h, "r"), x)) * 3.0
+
+
+@unrolled.cell("twin")
+def _by_a_value(x: Value, h: Value) -> Value:
+    gate = sigmoid(affine("a", h, x))
+    return tanh(affine("b", named(gate * h, "r"), x)) * gate
+
+
+def test_twins_share_neither_gradient_nor_kernel() -> None:
+    """One name, and programs that are alike but for a constant in the one that is a value's number in the other."""
+    first, second = trace(_by_a_number), trace(_by_a_value)
+    assert first != second
+    assert differentiate(first) != differentiate(second)
+    forms = [Form(program, layout_of(program), "float32", True) for program in (first, second)]
+    assert len({store.key_of("backward", form, host()) for form in forms}) == 2
+    keys, texts = set(), set()
+    for cell in (_by_a_number, _by_a_value):
+        layer = Recurrent(cell, 4, 4)
+        request = layer._request(0, torch.zeros(2, 1, 4), (torch.zeros(1, 1, 4),), None, False)
+        keys.add(compiled.key_of(request))
+        texts.add(formulas.text_of(formulas.derive(trace(cell)).recurrence))
+    assert len(keys) == len(texts) == 2
+
+
+def test_kernels_of_earlier_formats_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = trace(_by_a_value)
+    form = Form(program, layout_of(program), "float32", True)
+    before = store.key_of("backward", form, host())
+    monkeypatch.setattr(store, "FORMAT", store.FORMAT - 1)
+    assert store.key_of("backward", form, host()) != before
+
+
+def test_a_step_without_end_is_refused() -> None:
+    @unrolled.cell
+    def endless(x: Value, h: Value) -> Value:
+        while True:
+            h = tanh(h)
+
+    with pytest.raises(TraceError, match="at most 10,000 values"):
+        trace(endless)
+    with pytest.raises(TraceError, match="at most 10,000 values"):
+        Recurrent(endless, 4, 4)
+
+
+def test_a_deep_expression_of_parameters_is_written_down_once() -> None:
+    @unrolled.cell
+    def deep(x: Value, h: Value) -> Value:
+        scale = vector("scale")
+        for _ in range(2000):
+            scale = tanh(scale)
+        for _ in range(40):
+            scale = scale + scale
+        return scale * h
+
+    assert len(trace(deep).instructions) == 1 + 2000 + 40 + 1
+
+
+def test_a_vector_of_a_gate_may_not_be_called_as_what_the_gate_takes() -> None:
+    @unrolled.cell
+    def confused(x: Value, h: Value) -> Value:
+        scaled = named(h * 0.5, "r")
+        return tanh(affine("a", scaled, x) + vector("r", gate="a") * h)
+
+    with pytest.raises(TraceError, match="take another"):
+        trace(confused)
+
+
+def test_a_number_beyond_every_type_is_refused() -> None:
+    @unrolled.cell
+    def large(x: Value, h: Value) -> Value:
+        return tanh(affine("a", h, x) * 10**400)
+
+    with pytest.raises(TraceError, match="too large"):
+        trace(large)

@@ -4,20 +4,26 @@ from dataclasses import replace
 from types import ModuleType
 
 import pytest
-from hypothesis import Phase
-from random_cells import AFFINES, KINDS, Sizes, check_adjoint, check_compiled, checked
+from hypothesis import Phase, seed
+from random_cells import AFFINES, KINDS, Sizes, check_adjoint, check_compiled, check_single, checked
 
 from unrolled.cells import Cell
 from unrolled.recurrence import adjoint, native
 from unrolled.recurrence.kernels import backward, forward, machine
 from unrolled.recurrence.kernels.target import host
-from unrolled.recurrence.program import ARITY, trace
+from unrolled.recurrence.program import ARITY, Constant, trace
 
 EXAMPLES = 20
+"""Cells that are compiled, which takes some seconds each."""
+
+DRAWS = 2000
+"""Cells whose derivation is carried out without compiling, which takes some milliseconds each."""
 
 
-def test_the_adjoint_of_random_cells() -> None:
-    checked(check_adjoint, 3 * EXAMPLES, derandomize=True)()
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_the_adjoint_of_random_cells(part: int) -> None:
+    seed(part)(checked(check_adjoint, DRAWS // 4, phases=[Phase.generate, Phase.shrink]))()
 
 
 @pytest.fixture
@@ -33,6 +39,12 @@ def few_registers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_registers")
 def test_random_cells_on_the_compiled_engine() -> None:
     checked(check_compiled, EXAMPLES, derandomize=True)()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_registers")
+def test_random_cells_in_float32() -> None:
+    checked(check_single, EXAMPLES // 2, derandomize=True)()
 
 
 def test_random_cells_use_every_operator() -> None:
@@ -56,7 +68,7 @@ def test_a_wrong_derivative_is_found(operation: str, monkeypatch: pytest.MonkeyP
     right = adjoint.RULES[operation]
 
     def wrong(e: adjoint._Reverse, gradient: int, *arguments: adjoint.Argument) -> tuple[adjoint.Argument | None, ...]:
-        return right(e, e.emit("multiply", 1.1, gradient), *arguments)
+        return right(e, e.emit("multiply", Constant(1.1), gradient), *arguments)
 
     monkeypatch.setitem(adjoint.RULES, operation, wrong)
     adjoint.differentiate.cache_clear()

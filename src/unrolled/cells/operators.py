@@ -94,9 +94,20 @@ class Deferred(Value):
         self.operation, self.arguments, self.attributes = operation, arguments, attributes
 
     def resolve(self, host: Value) -> Value:
-        """The same expression over the parameters that `host` belongs to."""
-        arguments = tuple(_resolved(argument, host) for argument in self.arguments)
-        return host.carry_out(self.operation, arguments, **self.attributes)
+        """The same expression over the parameters that `host` belongs to; what is shared in it, carried out once."""
+        found: dict[int, Value] = {}
+        waiting = [self]
+        while waiting:  # not by recursion: an expression may be thousands of operations deep
+            one = waiting[-1]
+            inner = [part for part in one.arguments if isinstance(part, Deferred) and id(part) not in found]
+            if inner:
+                waiting += reversed(inner)
+                continue
+            waiting.pop()
+            if id(one) not in found:
+                arguments = tuple(found.get(id(part), part) for part in one.arguments)
+                found[id(one)] = host.carry_out(one.operation, arguments, **one.attributes)
+        return found[id(self)]
 
 
 def _resolved(argument: Operand, host: Value) -> Operand:

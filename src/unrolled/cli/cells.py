@@ -82,6 +82,7 @@ def about(cell: "Cell") -> dict[str, Any]:
     """What there is to know about a cell."""
     from unrolled.nn import Recurrent
     from unrolled.recurrence.engines import beyond_operators
+    from unrolled.recurrence.plan import beyond_kernels
     from unrolled.recurrence.program import TraceError
 
     try:
@@ -98,7 +99,7 @@ def about(cell: "Cell") -> dict[str, Any]:
         "gates": gates_of(layer),
         "states": list(cell.states),
         "engines": engines_of(cell),
-        "reason": beyond_operators(layer._program) or "",
+        "reason": beyond_operators(layer._program) or beyond_kernels(layer._program) or "",
         **formulas_of(cell, layer._program),
         "input_size": layer.input_size,
         "hidden_size": layer.hidden_size,

@@ -26,7 +26,7 @@ from unrolled.inspecting.cell_search import UnitName
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.seen import Seen
 from unrolled.recurrence.eager import pointwise
-from unrolled.recurrence.program import Program, outline
+from unrolled.recurrence.program import Constant, Program, outline
 
 Numbers = NDArray[np.float64]
 _WATCHING = threading.Lock()
@@ -188,7 +188,7 @@ def _kept(
     constants = {number: seen[name] for name, number in program.observed.items()}
     values: list[Any] = [torch.zeros_like(before[0]), *before]
     for number, instruction in enumerate(program.instructions, program.first):
-        arguments = [values[one] if type(one) is int else one for one in instruction.arguments]
+        arguments = [one.value if isinstance(one, Constant) else values[one] for one in instruction.arguments]
         if number in constants:
             values.append(constants[number])
         elif instruction.operation == "affine":

@@ -22,7 +22,7 @@ from unrolled.files import atomic_write_text
 from unrolled.models.encoder import InputKind
 from unrolled.models.language_model import LanguageModel
 from unrolled.models.settings import NO_CELL, ModelSettings
-from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
+from unrolled.recurrence.program import LONGEST_TEXT, TraceError, cell_from_text, program_to_json, trace
 
 CELL = "cell.json"
 
@@ -178,8 +178,9 @@ def cell_of_run(folder: Path) -> Cell | None:
     if not path.exists():
         return None
     try:
-        return cell_from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            return cell_from_text(file.read(LONGEST_TEXT + 1))
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); copy the run folder again") from None
     except UserError as error:
         raise UserError(f"{path}: {error}; copy the run folder again") from None

@@ -80,9 +80,9 @@ def _set_chrono(
 ) -> None:
     if longest < 3:
         raise ValueError(f"chrono={longest} must be a number of timesteps, at least 3, or 0")
-    like = next(iter(parameters.values()))
     if not keeping or any(layout.find(kept.gate, "bias") is None for kept in keeping):
         raise ValueError(f"chrono={longest}: this layer has no gate with a bias that keeps a state")
+    like = next(iter(parameters.values()))
     for kept in keeping:
         bias = torch.empty(hidden_size, dtype=like.dtype, device=like.device).uniform_(1, longest - 1).log()
         _set_bias(parameters, layout, kept.gate, -bias if kept.inverted else bias)

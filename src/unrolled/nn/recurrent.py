@@ -117,6 +117,8 @@ class Recurrent(nn.Module):
         ValueError: an argument out of its range, named.
     """
 
+    _place: Tensor | None
+
     def __init__(
         self,
         cell: str | Cell,
@@ -162,6 +164,9 @@ class Recurrent(nn.Module):
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
                 self._add_parameters(layer, suffix, device, dtype)
+        # without parameters a layer has nothing else that says its type and device, and that .to() moves
+        place = None if any(True for _ in self.parameters()) else torch.empty(0, device=device, dtype=dtype)
+        self.register_buffer("_place", place, persistent=False)
         self.reset_parameters()
 
     def _check_arguments(self) -> None:
@@ -398,7 +403,8 @@ class Recurrent(nn.Module):
         return tuple(form.state_in(given) for given in states)
 
     def _initial(self, name: str, batch: int) -> Tensor:
-        like = next(self.parameters())
+        like = next(self.parameters(), self._place)
+        assert like is not None
         rows = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
         if self.initial_state == "learned":
             learned = torch.stack([getattr(self, f"initial_{name}{suffix}") for suffix in rows])

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from unrolled.recurrence.program import Argument, Instruction, Program
+from unrolled.recurrence.program import Argument, Constant, Instruction, Program
+
+ZERO, HALF, ONE, TWO = map(Constant, (0.0, 0.5, 1.0, 2.0))
 
 KEEP = "keep"
 """The operation of zoneout's share of the old state: a vector given from outside at every timestep."""
@@ -67,7 +69,7 @@ def with_zoneout(program: Program) -> Program:
         return program.first + len(instructions) - 1
 
     keep = emit(KEEP)
-    share = emit("subtract", 1.0, keep)
+    share = emit("subtract", ONE, keep)
     outputs = tuple(
         emit("add", emit("multiply", keep, old), emit("multiply", share, new))
         for old, new in enumerate(program.outputs, 1)
@@ -101,10 +103,12 @@ class _Reverse:
     def __init__(self, program: Program, seen: tuple[str, ...]) -> None:
         self.program, self.seen = program, seen
         self.instructions: list[Instruction] = []
+        self.numbers: dict[Instruction, int] = {}
         self.first = program.first + len(program.instructions)
         self.gradients: dict[int, list[Argument]] = {}
         self.vectors: dict[tuple[str, str], list[Argument]] = {}
         self.deltas: dict[int, Argument | None] = {}
+        self.taken: set[Argument] = set()
         self.totals: dict[int, Argument] = {}
 
     def run(self) -> Adjoint:
@@ -154,8 +158,10 @@ class _Reverse:
         Affine maps that meet in one sum have equal δ. Were it one value, Wᵀδ of two vectors that go by one name, such
         as r * h and u * h, would be the same expression, although their matrices differ.
         """
-        taken = gradient is not None and gradient in self.deltas.values()
-        return self.emit("named", gradient, name=affine) if taken and gradient is not None else gradient
+        if gradient is not None:
+            gradient = self.emit("named", gradient, name=affine) if gradient in self.taken else gradient
+            self.taken.add(gradient)
+        return gradient
 
     def sum(self, parts: list[Argument]) -> Argument:
         result = parts[0]
@@ -165,13 +171,13 @@ class _Reverse:
 
     def emit(self, operation: str, *arguments: Argument, name: str = "") -> int:
         instruction = Instruction(operation, arguments, name)
-        if instruction in self.instructions:  # the same expression once more: σ' of a gate used twice
-            return self.first + self.instructions.index(instruction)
-        self.instructions.append(instruction)
-        return self.first + len(self.instructions) - 1
+        number = self.numbers.setdefault(instruction, self.first + len(self.instructions))
+        if number == self.first + len(self.instructions):  # else the same expression once more: σ' of a gate used twice
+            self.instructions.append(instruction)
+        return number
 
     def multiply(self, left: Argument, right: Argument) -> Argument:
-        return left if right == 1.0 and type(right) is float else self.emit("multiply", left, right)
+        return left if right == ONE else self.emit("multiply", left, right)
 
 
 Rule = Callable[..., tuple[Argument | None, ...]]
@@ -179,20 +185,27 @@ Rule = Callable[..., tuple[Argument | None, ...]]
 
 
 def _divide(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
-    share = e.emit("divide", d, b)
-    return share, e.emit("negate", e.emit("multiply", share, y))
+    """y / b first, as autograd does: d / b may be infinite where y is 0."""
+    return e.emit("divide", d, b), e.emit("negate", e.emit("multiply", d, e.emit("divide", y, b)))
 
 
 def _softplus(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
-    return (e.emit("where", e.emit("less", 20.0, a), d, e.emit("multiply", d, e.emit("sigmoid", a))),)
+    above = e.emit("less", Constant(20.0), a)
+    return (e.emit("where", above, d, e.emit("multiply", d, e.emit("sigmoid", a))),)
 
 
 def _larger(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
-    """Half of the gradient each where the two are equal."""
-    half = e.emit("multiply", 0.5, d)
-    tilt = e.emit("subtract", e.emit("less", b, a), e.emit("less", a, b))
-    rest = e.emit("multiply", half, tilt)
-    return e.emit("add", half, rest), e.emit("subtract", half, rest)
+    """Half of the gradient each where the two are equal.
+
+    Chosen, not multiplied: where d is infinite, the smaller one's share is 0, not NaN.
+    """
+    half = e.emit("multiply", HALF, d)
+
+    def share(one: Argument, other: Argument) -> Argument:
+        lost, tied = e.emit("less", one, other), e.emit("less_equal", one, other)
+        return e.emit("where", lost, ZERO, e.emit("where", tied, half, d))
+
+    return share(a, b), share(b, a)
 
 
 def _smaller(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tuple[Argument, ...]:
@@ -201,11 +214,11 @@ def _smaller(e: _Reverse, d: Argument, y: int, a: Argument, b: Argument) -> tupl
 
 
 def _sigmoid(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
-    return (e.emit("multiply", d, e.emit("multiply", y, e.emit("subtract", 1.0, y))),)
+    return (e.emit("multiply", d, e.emit("multiply", y, e.emit("subtract", ONE, y))),)
 
 
 def _tanh(e: _Reverse, d: Argument, y: int, a: Argument) -> tuple[Argument, ...]:
-    return (e.emit("multiply", d, e.emit("subtract", 1.0, e.emit("square", y))),)
+    return (e.emit("multiply", d, e.emit("subtract", ONE, e.emit("square", y))),)
 
 
 RULES: dict[str, Rule] = {
@@ -217,19 +230,19 @@ RULES: dict[str, Rule] = {
     ),
     "divide": _divide,
     "negate": lambda e, d, y, a: (e.emit("negate", d),),
-    "square": lambda e, d, y, a: (e.emit("multiply", d, e.emit("multiply", 2.0, a)),),
+    "square": lambda e, d, y, a: (e.emit("multiply", d, e.emit("multiply", TWO, a)),),
     "sigmoid": _sigmoid,
     "tanh": _tanh,
-    "relu": lambda e, d, y, a: (e.emit("where", e.emit("less", 0.0, y), d, 0.0),),
+    "relu": lambda e, d, y, a: (e.emit("where", e.emit("less_equal", y, ZERO), ZERO, d),),
     "exp": lambda e, d, y, a: (e.emit("multiply", d, y),),
     "log": lambda e, d, y, a: (e.emit("divide", d, a),),
-    "sqrt": lambda e, d, y, a: (e.emit("divide", d, e.emit("multiply", 2.0, y)),),
+    "sqrt": lambda e, d, y, a: (e.emit("divide", d, e.emit("multiply", TWO, y)),),
     "softplus": _softplus,
     "maximum": _larger,
     "minimum": _smaller,
     "less": lambda e, d, y, a, b: (None, None),
     "less_equal": lambda e, d, y, a, b: (None, None),
-    "where": lambda e, d, y, c, a, b: (None, e.emit("where", c, d, 0.0), e.emit("where", c, 0.0, d)),
+    "where": lambda e, d, y, c, a, b: (None, e.emit("where", c, d, ZERO), e.emit("where", c, ZERO, d)),
     "named": lambda e, d, y, a: (d,),
     KEEP: lambda e, d, y: (),
 }

@@ -21,7 +21,7 @@ from unrolled.cells.cell import Cell
 from unrolled.recurrence import eager
 from unrolled.recurrence.layout import Layout
 from unrolled.recurrence.native import DTYPES, Call, Kernels, run_backward, run_forward
-from unrolled.recurrence.plan import Form
+from unrolled.recurrence.plan import Form, beyond_kernels
 from unrolled.recurrence.program import Program
 from unrolled.recurrence.request import Answer, Direction, PackedWeights, Request
 
@@ -78,6 +78,8 @@ def kernels_of(key: str, dtype: torch.dtype, *options: Any) -> Kernels:
 def refuses(request: Request) -> str | None:
     """Why this engine cannot run the request, or None if it can."""
     x, dtype, mixed = request.x, type_of(request), torch.is_autocast_enabled("cpu")
+    if reason := beyond_kernels(request.program):
+        return reason
     for way in request.directions:
         for tensor in (x, *way.parameters.values(), *way.states):
             if tensor.device.type != "cpu":

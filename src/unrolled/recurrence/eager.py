@@ -153,10 +153,11 @@ class _Moment:
 
     def pointwise(self, operation: str, arguments: tuple[Operand, ...]) -> Tensor:
         like = self.direction.states[0]
-        tensors = [argument.tensor if isinstance(argument, TensorValue) else argument for argument in arguments]
+        # as a program has them: torch refuses an int of more than 64 bits
+        tensors = [argument.tensor if isinstance(argument, TensorValue) else float(argument) for argument in arguments]
         if operation in NEEDS_TENSORS:
-            tensors = [like.new_tensor(value) if isinstance(value, int | float) else value for value in tensors]
-        if operation in ("add", "multiply") and isinstance(tensors[0], int | float):
+            tensors = [like.new_tensor(value) if isinstance(value, float) else value for value in tensors]
+        if operation in ("add", "multiply") and isinstance(tensors[0], float):
             tensors.reverse()
         return POINTWISE[operation](*tensors)
 

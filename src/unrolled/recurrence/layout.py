@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 from torch import Tensor
 
-from unrolled.recurrence.program import Program
+from unrolled.recurrence.program import Program, values_of
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,20 @@ class Layout:
         """Each parameter's name and how many blocks it stacks, in torch's order."""
         return {block.parameter: block.stacked for block in self.blocks}
 
+    @cached_property
+    def _gates(self) -> dict[str, dict[str, Block]]:
+        found: dict[str, dict[str, Block]] = {}
+        for block in self.blocks:
+            found.setdefault(block.gate, {}).setdefault(block.entry, block)
+        return found
+
     def of(self, gate: str) -> Iterator[Block]:
         """The blocks of one gate."""
-        return (block for block in self.blocks if block.gate == gate)
+        return iter(self._gates.get(gate, {}).values())
 
     def find(self, gate: str, entry: str) -> Block | None:
         """The block of one gate and entry, or None."""
-        return next((block for block in self.of(gate) if block.entry == entry), None)
+        return self._gates.get(gate, {}).get(entry)
 
 
 @lru_cache(maxsize=256)
@@ -63,24 +70,21 @@ def layout_of(program: Program, bias: bool = True) -> Layout:
     """The layout of a program's parameters. `bias=False` leaves every affine map's bias out, as torch does."""
     found: dict[str, list[tuple[str, str]]] = {"weight_ih": [], "weight_hh": []}
     for affine in program.affines:
-        labels = [program.label(argument) or "" for argument in affine.arguments if type(argument) is int]
+        labels = [program.label(argument) or "" for argument in values_of(affine)]
         recurrent = [label for label in labels if label != "x"]
         found["weight_ih"] += [(affine.name, "x")] * ("x" in labels)
         found["weight_hh"] += [(affine.name, label) for label in recurrent]
         if bias and affine.bias:
             for parameter, entry in _biases(program.two_biases, "x" in labels, bool(recurrent)):
                 found.setdefault(parameter, []).append((affine.name, entry))
-    for instruction in program.instructions:
-        if instruction.operation == "vector":
-            gate = instruction.gate
-            parameter = f"weight_{instruction.name}" if gate else instruction.name
-            blocks = found.setdefault(parameter, [])
-            if (gate or "", instruction.name) not in blocks:
-                blocks.append((gate or "", instruction.name))
-    order = [affine.name for affine in program.affines]
+    vectors = dict.fromkeys(made for made in program.instructions if made.operation == "vector")
+    for vector in vectors:
+        parameter = f"weight_{vector.name}" if vector.gate else vector.name
+        found.setdefault(parameter, []).append((vector.gate or "", vector.name))
+    order = {affine.name: place for place, affine in enumerate(program.affines)}
     for parameter, blocks in found.items():
         if parameter not in ("weight_ih", "weight_hh"):
-            blocks.sort(key=lambda block: order.index(block[0]) if block[0] in order else -1)
+            blocks.sort(key=lambda block: order.get(block[0], -1))
     return Layout(
         tuple(
             Block(parameter, gate, entry, position, len(blocks))

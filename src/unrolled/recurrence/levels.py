@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from unrolled.recurrence.program import Instruction
+from unrolled.recurrence.program import Instruction, values_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Levels:
 
     def of(self, value: int) -> int | None:
         """The level that computes a value, or None if none does."""
-        return next((level for level, values in enumerate(self.values) if value in values), None)
+        return self._levels.get(value)
+
+    @cached_property
+    def _levels(self) -> Mapping[int, int]:
+        return {value: level for level, values in enumerate(self.values) for value in values}
 
 
 def cut(
@@ -61,12 +66,14 @@ def cut(
         for other in _arguments(instructions, value)
         if level[other] < level[value]
     }
-    values = tuple(tuple(value for value in wanted if level[value] == number) for number in range(last + 1))
-    return Levels(values, tuple(sorted(crossing)))
+    values: list[list[int]] = [[] for _ in range(last + 1)]
+    for value in wanted:
+        values[level[value]].append(value)
+    return Levels(tuple(map(tuple, values)), tuple(sorted(crossing)))
 
 
 def _arguments(instructions: Mapping[int, Instruction], value: int) -> list[int]:
-    return [other for other in instructions[value].arguments if type(other) is int and other in instructions]
+    return [other for other in values_of(instructions[value]) if other in instructions]
 
 
 def _needed(

@@ -8,15 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from unrolled.recurrence.adjoint import KEEP, Adjoint, differentiate, takers, value_seen, with_zoneout
 from unrolled.recurrence.layout import Layout
 from unrolled.recurrence.levels import Levels, cut
-from unrolled.recurrence.program import Instruction, Program
+from unrolled.recurrence.program import Instruction, Program, values_of
 
 LEAVES = frozenset({"vector", KEEP, "gradient", "gradient_seen"})
 """Operations that fetch: every level may do it for itself."""
+
+MOST_OPERATIONS = 300
+"""Kernels are written for steps of up to so many operations: LLVM takes longer than in proportion for more."""
+
+MOST_LEVELS = 16
+"""Kernels are written for steps of up to so many affine maps that need one another within a timestep."""
+
+
+@lru_cache(maxsize=256)
+def beyond_kernels(program: Program) -> str | None:
+    """Why no kernel is compiled for a step, in words; None if one is."""
+    if len(program.instructions) > MOST_OPERATIONS:
+        count, most, what = len(program.instructions), MOST_OPERATIONS, "operations"
+    else:
+        form = Form(program, Layout(()), "float32")
+        count, most = max(len(form.forward.values), len(form.backward.values)), MOST_LEVELS
+        what = "affine maps that need one another"
+    if count <= most:
+        return None
+    return f'the step of cell "{program.cell}" has {count:,} {what}, and kernels are compiled for up to {most}'
 
 
 @dataclass(frozen=True)
@@ -69,8 +89,8 @@ class Form:
     @cached_property
     def operands(self) -> dict[int, tuple[int, ...]]:
         """Every vector other than x that enters affine maps, and these maps: states first."""
-        values = {value for number in self.affines for value in self._made(number).arguments if value != 0}
-        return {int(value): tuple(takers(self.program, int(value))) for value in sorted(values)}
+        values = {value for number in self.affines for value in values_of(self._made(number)) if value != 0}
+        return {value: tuple(takers(self.program, value)) for value in sorted(values)}
 
     @cached_property
     def vectors(self) -> tuple[tuple[str, str], ...]:
@@ -89,7 +109,7 @@ class Form:
         program = self.program
         made = dict(enumerate(program.instructions, program.first))
         computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.operands}
-        whole = {number: tuple(int(v) for v in made[number].arguments if v in computed) for number in self.affines}
+        whole = {n: tuple(value for value in values_of(made[n]) if value in computed) for n in self.affines}
         seen = [value_seen(program, name) for name in self.seen]
         saved = self.saved if self.saving else ()
         return cut(computed, whole, [*program.outputs, *seen, *saved])
@@ -102,12 +122,10 @@ class Form:
         deltas = {value for i in made.values() if i.operation == "transposed" for value in i.arguments}
         computed = {n: i for n, i in made.items() if i.operation not in LEAVES or n in self.carried or n in deltas}
         whole: dict[int, tuple[int, ...]] = {
-            number: tuple(int(a) for a in made[number].arguments)
-            for number in computed
-            if computed[number].operation == "transposed"
+            number: tuple(values_of(made[number])) for number in computed if computed[number].operation == "transposed"
         } | dict.fromkeys(self.carried, ())
         results = [*adjoint.deltas.values(), *adjoint.states, adjoint.x, *adjoint.vectors.values(), *self.carried]
-        return cut(computed, whole, [int(value) for value in results if type(value) is int])
+        return cut(computed, whole, [value for value in results if type(value) is int])
 
     @cached_property
     def carried(self) -> dict[int, int]:
@@ -123,25 +141,23 @@ class Form:
     @cached_property
     def saved(self) -> tuple[int, ...]:
         """The values that the forward pass keeps for the gradient, beside the states of every timestep."""
-        program, adjoint, saved = self.program, self.adjoint, set[int]()
-
-        def at_hand(value: int) -> bool:
-            made = program.instruction(value)
-            if made is None or value in program.outputs or value in saved or made.operation in ("vector", KEEP):
-                return True
-            return made.operation != "affine" and all(at_hand(a) for a in made.arguments if type(a) is int)
-
+        program, adjoint, saved = self.program, self.adjoint, []
         needed = {
             argument
             for made in adjoint.instructions
             if made.operation != "transposed"
-            for argument in made.arguments
-            if type(argument) is int and argument < adjoint.first
+            for argument in values_of(made)
+            if argument < adjoint.first
         }
-        for value in sorted(needed):
-            if not at_hand(value):
-                saved.add(value)
-        return tuple(sorted(saved))
+        at_hand = {*range(program.first), *program.outputs}
+        for value, made in enumerate(program.instructions, program.first):
+            leaf = made.operation in ("vector", KEEP)
+            if leaf or (made.operation != "affine" and at_hand.issuperset(values_of(made))):
+                at_hand.add(value)
+            elif value in needed and value not in at_hand:
+                saved.append(value)
+                at_hand.add(value)
+        return tuple(saved)
 
     def _made(self, number: int) -> Instruction:
         made = self.program.instruction(number)
@@ -162,5 +178,9 @@ class Form:
 
     def delta_of(self) -> Mapping[int, int]:
         """The plane of each affine map's δ, for those that a gradient reaches."""
+        return self._planes
+
+    @cached_property
+    def _planes(self) -> Mapping[int, int]:
         reached = [number for number in self.affines if type(self.adjoint.deltas.get(number)) is int]
         return {number: plane for plane, number in enumerate(reached)}

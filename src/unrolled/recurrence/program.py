@@ -12,8 +12,13 @@ engine, which runs the step itself, can compute such a cell.
 from __future__ import annotations
 
 import inspect
+import json
 import linecache
+import re
+import reprlib
+import struct
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -27,8 +32,46 @@ from unrolled.cells.cell import Cell
 from unrolled.cells.operators import Deferred, Operand, Value
 from unrolled.errors import UserError
 
-Argument = int | float
-"""An argument of an instruction: an int is the number of a value, a float is a constant."""
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A number in a step.
+
+    It equals only a constant of the very same bits: never the number of a value, and 0.0 is not -0.0. Python's own
+    numbers would not do: 0 == 0.0, so that x > 0.0 and 0.0 < v0 would be the same program, kernel and gradient.
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+
+    @property
+    def bits(self) -> bytes:
+        """The number as it is stored."""
+        return struct.pack("<d", self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.bits == other.bits
+
+    def __hash__(self) -> int:
+        return hash((Constant, self.bits))
+
+
+Argument = int | Constant
+"""An argument of an instruction: an int is the number of a value."""
+
+MOST_VALUES = 10_000
+"""How many values a program may have: x, its states and one for each operation."""
+
+LONGEST_TEXT = 16 * 2**20
+"""How many bytes a saved program may have; the longest that can be traced takes less."""
+
+LONGEST_NAME = 100
+"""How many characters a name in a saved program may have."""
+
+MOST_ARGUMENTS = 3 * MOST_VALUES
+"""How many arguments all operations of a program may have together: affine maps take any number of vectors."""
 
 ACTIVATIONS = frozenset({"sigmoid", "tanh", "relu", "exp", "log", "sqrt", "softplus"})
 ARITY = {
@@ -68,6 +111,11 @@ class Instruction:
     gate: str | None = None
     line: str = ""
 
+    def __post_init__(self) -> None:
+        if any(type(argument) is float for argument in self.arguments):  # a plain number is never left as one
+            constants = (Constant(one) if type(one) is float else one for one in self.arguments)
+            object.__setattr__(self, "arguments", tuple(constants))
+
     @property
     def activates(self) -> bool:
         """Whether this is a function of one value alone, which makes a gate of the sum that it is applied to."""
@@ -96,7 +144,7 @@ class Program:
     """Every gate and named value, and the number of the value that people see under that name."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "observed", dict(_observed(self)))
+        object.__setattr__(self, "observed", _observed(self))
 
     @property
     def first(self) -> int:
@@ -120,27 +168,40 @@ class Program:
                 return f"{instruction.name}, which is not an operator of unrolled.cells{instruction.line}"
         return None
 
+    @cached_property
+    def _users(self) -> Mapping[int, tuple[int, ...]]:
+        """For each value that is used, the numbers of the instructions that take it, each once."""
+        found: dict[int, list[int]] = {}
+        for number, instruction in enumerate(self.instructions, self.first):
+            for argument in dict.fromkeys(values_of(instruction)):
+                found.setdefault(argument, []).append(number)
+        return {value: tuple(numbers) for value, numbers in found.items()}
+
     def users(self, value: int) -> Iterator[tuple[int, Instruction]]:
         """Every (number, instruction) that takes `value` as an argument."""
+        return ((number, self.instructions[number - self.first]) for number in self._users.get(value, ()))
+
+    @cached_property
+    def gates(self) -> Mapping[int, str]:
+        """The values that are observed, and the first name of each."""
+        return {number: name for name, number in reversed([*self.observed.items()])}
+
+    @cached_property
+    def _labels(self) -> list[str | None]:
+        labels: list[str | None] = ["x", *self.states]
+        states = set(self.states)
         for number, instruction in enumerate(self.instructions, self.first):
-            if any(type(argument) is int and argument == value for argument in instruction.arguments):
-                yield number, instruction
+            below = [labels[argument] for argument in values_of(instruction)]
+            inherited = next((label for label in below if label in states), None) or next(
+                (label for label in below if label not in (None, "x")), None
+            )
+            named = instruction.name if instruction.operation == "named" else self.gates.get(number)
+            labels.append(named or inherited)
+        return labels
 
     def label(self, value: int) -> str | None:
         """What a vector that enters an affine map is called: x, a state, a name, a gate, or the state it scales."""
-        if value == 0:
-            return "x"
-        if value < self.first:
-            return self.states[value - 1]
-        instruction = self.instructions[value - self.first]
-        if instruction.operation == "named":
-            return instruction.name
-        for gate, number in self.observed.items():
-            if number == value:
-                return gate
-        labels = [self.label(argument) for argument in instruction.arguments if type(argument) is int]
-        states = [label for label in labels if label in self.states]
-        return states[0] if states else next((label for label in labels if label not in (None, "x")), None)
+        return self._labels[value]
 
     @property
     def pointwise_input(self) -> bool:
@@ -148,27 +209,29 @@ class Program:
         return 0 in self.outputs or any(instruction.operation != "affine" for _, instruction in self.users(0))
 
 
-def _observed(program: Program) -> Iterator[tuple[str, int]]:
+def values_of(instruction: Instruction) -> list[int]:
+    """The numbers of the values that an instruction takes, in order; a value may be there twice."""
+    return [argument for argument in instruction.arguments if type(argument) is int]
+
+
+def _observed(program: Program) -> dict[str, int]:
     """The gate of an affine map is the activation applied to the sum that holds it; without one, the map itself."""
+    gates: dict[int, int | None] = {}  # of every value on its way to an activation, that activation
+    for number in reversed(range(program.first, program.first + len(program.instructions))):
+        users = program._users.get(number, ())
+        if len(users) == 1:
+            taker = program.instructions[users[0] - program.first]
+            if taker.activates:
+                gates[number] = users[0]
+            elif taker.operation in ("add", "subtract", "negate"):
+                gates[number] = gates.get(users[0])
+    found: dict[str, int] = {}
     for number, instruction in enumerate(program.instructions, program.first):
         if instruction.operation == "affine":
-            yield instruction.name, _gate(program, number)
+            found[instruction.name] = gates.get(number) or number
         elif instruction.operation == "named":
-            yield instruction.name, number
-
-
-def _gate(program: Program, affine: int) -> int:
-    value = affine
-    while True:
-        users = list(program.users(value))
-        if len(users) != 1:
-            return affine
-        number, instruction = users[0]
-        if instruction.activates:
-            return number
-        if instruction.operation not in ("add", "subtract", "negate"):
-            return affine
-        value = number
+            found[instruction.name] = number
+    return found
 
 
 class Symbol(Value):
@@ -326,6 +389,8 @@ class _Recorder:
     def __init__(self, first: int, kind: type[Symbol]) -> None:
         self.first, self.kind = first, kind
         self.instructions: list[Instruction] = []
+        self.arguments = 0
+        self.names: set[str] = set()
 
     def record(self, operation: str, arguments: tuple[Operand, ...], **attributes: Any) -> Symbol:
         if not torch.is_grad_enabled():
@@ -334,29 +399,46 @@ class _Recorder:
                 "could not know; stop a gradient with .detach(), and see torch.overrides.wrap_torch_function"
             )
         numbers = tuple(self._argument(argument) for argument in arguments)
+        self.arguments += len(numbers)
+        if self.first + len(self.instructions) >= MOST_VALUES or self.arguments > MOST_ARGUMENTS:
+            raise TraceError(
+                f"a step may have at most {MOST_VALUES:,} values, its operations and states, and affine maps of "
+                f"{MOST_ARGUMENTS:,} vectors together"
+            )
         if operation in ("affine", "named", "vector"):
-            self._check_name(operation, attributes["name"])
-        if operation == "affine" and any(type(number) is not int for number in numbers):
+            self._check_name(operation, attributes["name"], attributes.get("gate"))
+        if operation == "affine" and any(isinstance(number, Constant) for number in numbers):
             raise TraceError(f'affine("{attributes["name"]}") takes vectors, not numbers')
         self.instructions.append(Instruction(operation, numbers, **attributes))
         return self.kind(self, self.first + len(self.instructions) - 1)
 
     def _argument(self, argument: Operand) -> Argument:
         if not isinstance(argument, Value):
-            return float(argument)
+            return _constant(argument)
         if not isinstance(argument, Symbol) or argument.recorder is not self:
             raise TraceError(KEPT)
         return argument.number
 
-    def _check_name(self, operation: str, name: str) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise TraceError(f"{operation} needs a name that could be a variable's, not {name!r}")
+    def _check_name(self, operation: str, name: str, gate: str | None) -> None:
+        for text in (name,) if gate is None else (name, gate):
+            if not isinstance(text, str) or not text.isidentifier() or len(text) > LONGEST_NAME:
+                raise TraceError(
+                    f"{operation} needs a name that could be a variable's, of at most {LONGEST_NAME} characters, "
+                    f"not {_short(text)}"
+                )
         if name in RESERVED:
             raise TraceError(f'{operation}: the name "{name}" belongs to the input or a bias; take another')
-        if operation != "vector" and any(
-            known.operation in ("affine", "named") and known.name == name for known in self.instructions
-        ):
-            raise TraceError(f'the name "{name}" is used twice; every affine map and named value has its own')
+        if operation != "vector":
+            if name in self.names:
+                raise TraceError(f'the name "{name}" is used twice; every affine map and named value has its own')
+            self.names.add(name)
+
+
+def _constant(number: float) -> Constant:
+    try:
+        return Constant(number)
+    except OverflowError:
+        raise TraceError("a number of a step is too large for any type of computed numbers") from None
 
 
 @lru_cache(maxsize=256)
@@ -426,6 +508,9 @@ def _line(frames: Iterable[tuple[FrameType, int]]) -> str:
 
 
 def _check_names(program: Program) -> None:
+    for text in (program.cell, *program.states):
+        if not isinstance(text, str) or not text.isprintable() or len(text) > LONGEST_NAME:
+            raise TraceError(f"cells and states need printable names of at most {LONGEST_NAME} characters")
     taken = [name for name in program.observed if name in program.states]
     if taken:
         raise TraceError(f'cell "{program.cell}": "{taken[0]}" is both a state and a gate; give the gate another name')
@@ -434,10 +519,17 @@ def _check_names(program: Program) -> None:
     for instruction in program.instructions:
         if instruction.operation == "vector":
             _check_vector(program, instruction.name, instruction.gate)
+    vectors = {(made.gate, made.name) for made in program.instructions if made.operation == "vector"}
     for affine in program.affines:
-        labels = [program.label(argument) for argument in affine.arguments if type(argument) is int]
+        labels = Counter(program.label(argument) for argument in values_of(affine))
         for label in labels:
-            if label is None or labels.count(label) > 1:
+            if (affine.name, label) in vectors:
+                raise TraceError(
+                    f'cell "{program.cell}": vector("{label}", gate="{affine.name}") has the name of a vector in '
+                    f'affine("{affine.name}"); take another'
+                )
+        for label, count in labels.items():
+            if label is None or count > 1:
                 raise TraceError(
                     f'cell "{program.cell}": two vectors in affine("{affine.name}") have the same name, or '
                     'one has none; name the value computed in this timestep with named(value, "name")'
@@ -461,7 +553,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
         raise TraceError(f'cell "{program.cell}" uses {program.opaque}, and so cannot be written down')
 
     def argument(value: Argument) -> str | float:
-        return f"v{value}" if type(value) is int else value
+        return value.value if isinstance(value, Constant) else f"v{value}"
 
     return {
         "cell": program.cell,
@@ -481,6 +573,21 @@ def program_to_json(program: Program) -> dict[str, Any]:
     }
 
 
+def cell_from_text(text: bytes) -> Cell:
+    """The cell of a program saved as a file; see `cell_from_json`.
+
+    Raises:
+        UserError: the text is too long, not JSON, or no program.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"this is no saved cell: it is longer than {LONGEST_TEXT / 2**20:.0f} MB")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not JSON or not UTF-8, or nested too deep
+        raise UserError(f"this is no saved cell: it is not JSON ({error})") from None
+    return cell_from_json(content)
+
+
 def cell_from_json(content: Mapping[str, Any]) -> Cell:
     """The cell that a saved program is. Nothing of the file is executed but the operators that it names.
 
@@ -489,16 +596,20 @@ def cell_from_json(content: Mapping[str, Any]) -> Cell:
     """
     try:
         states = tuple(_names(content["states"]))
-        instructions = [
-            _instruction(entry, position + 1 + len(states)) for position, entry in enumerate(content["instructions"])
-        ]
+        entries = content["instructions"]
+        if not isinstance(entries, list):
+            raise ValueError("its instructions are not a list")
+        if 1 + len(states) + len(entries) > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values, which is the most that a cell may have")
+        instructions = [_instruction(entry, number) for number, entry in enumerate(entries, 1 + len(states))]
         last = len(states) + len(instructions)
         outputs = [_number(entry, last + 1) for entry in content["outputs"]]
         if not states or len(outputs) != len(states):
             raise ValueError("as many outputs as states are needed, at least one")
-        cell = Cell(
-            str(content["cell"]), _replay(instructions, outputs), states, bool(content.get("two_biases", False))
-        )
+        name = content["cell"]
+        if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(f"its name must be a text of at most {LONGEST_NAME} characters")
+        cell = Cell(name, _replay(instructions, outputs), states, bool(content.get("two_biases", False)))
         trace(cell)
     except KeyError as error:
         raise UserError(f"this is no saved cell: it has no {error}") from error
@@ -509,26 +620,36 @@ def cell_from_json(content: Mapping[str, Any]) -> Cell:
 
 def _names(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) and name.isidentifier() for name in value):
-        raise ValueError(f"{value!r} is no list of names")
+        raise ValueError(f"{_short(value)} is no list of names")
+    if len(value) > MOST_VALUES or any(len(name) > LONGEST_NAME for name in value) or len({*value}) < len(value):
+        raise ValueError(f"its states need names of their own, of at most {LONGEST_NAME} characters")
     return value
 
 
+def _short(value: object) -> str:
+    """A value of a file as messages quote it."""
+    return reprlib.repr(value)
+
+
 def _number(text: object, limit: int) -> int:
-    if not isinstance(text, str) or not text.startswith("v") or not text[1:].isdecimal() or int(text[1:]) >= limit:
-        raise ValueError(f"{text!r} is no value computed before")
+    if not isinstance(text, str) or not re.fullmatch(r"v[0-9]{1,9}", text) or int(text[1:]) >= limit:
+        raise ValueError(f"{_short(text)} is no value computed before")
     return int(text[1:])
 
 
 def _instruction(entry: Mapping[str, Any], number: int) -> Instruction:
     operation, arguments = entry["operation"], entry["arguments"]
+    if not isinstance(operation, str) or not isinstance(arguments, list):
+        raise ValueError(f"instruction {_short(operation)} needs a name and a list of arguments")
     if operation != "affine" and ARITY.get(operation) != len(arguments):
-        raise ValueError(f'"{operation}" on {len(arguments)} arguments is no operator')
-    parsed = tuple(float(value) if isinstance(value, int | float) else _number(value, number) for value in arguments)
-    if operation != "vector" and all(type(value) is float for value in parsed):
+        raise ValueError(f"{_short(operation)} on {len(arguments)} arguments is no operator")
+    parsed = tuple(Constant(one) if isinstance(one, int | float) else _number(one, number) for one in arguments)
+    if operation != "vector" and all(isinstance(one, Constant) for one in parsed):
         raise ValueError(f'"{operation}" needs a value, not numbers alone')
     name, gate = entry.get("name", ""), entry.get("gate")
-    if not isinstance(name, str) or not (gate is None or isinstance(gate, str)):
-        raise ValueError(f'"{operation}" has no proper name')
+    for text in (name, gate or ""):
+        if not isinstance(text, str) or len(text) > LONGEST_NAME or (text and not text.isidentifier()):
+            raise ValueError(f'"{operation}" has no proper name')
     return Instruction(operation, parsed, name, bool(entry.get("bias", False)), gate)
 
 
@@ -538,7 +659,7 @@ def _replay(instructions: Sequence[Instruction], outputs: Sequence[int]) -> Any:
     def step(*inputs: Value) -> tuple[Value, ...]:
         values: list[Value] = list(inputs)
         for instruction in instructions:
-            arguments = tuple(values[a] if type(a) is int else a for a in instruction.arguments)
+            arguments = tuple(a.value if isinstance(a, Constant) else values[a] for a in instruction.arguments)
             host = next((a for a in arguments if isinstance(a, Value)), inputs[0])
             values.append(host.carry_out(instruction.operation, arguments, **attributes_of(instruction)))
         return tuple(values[number] for number in outputs)

@@ -15,7 +15,7 @@ from unrolled.recurrence.formulas.notation import Notation
 from unrolled.recurrence.formulas.step import Step
 from unrolled.recurrence.formulas.typesetting import Text
 from unrolled.recurrence.keeping import keeping_of
-from unrolled.recurrence.program import Instruction, Program, trace
+from unrolled.recurrence.program import Constant, Instruction, Program, trace, values_of
 
 SIGNS = {
     "add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "negate": "−", "square": "( )²", "sigmoid": "σ",
@@ -67,42 +67,44 @@ class _Drawn:
     def _entering(self, number: int) -> list[int]:
         """The values whose boxes have an arrow to that of `number`."""
         made = self._made(number)
-        whole = number in self.gates
-        found: list[int] = []
-        for argument in made.arguments:
-            if type(argument) is int:
-                found += self._inside(argument) if whole and made.operation != "affine" else self._plain(argument)
-        return list(dict.fromkeys(found))
+        inside = number in self.gates and made.operation != "affine"
+        found: dict[int, None] = {}
+        waiting, seen = [(value, inside) for value in reversed(values_of(made))], set[tuple[int, bool]]()
+        while waiting:  # what is shared is looked at once, and nothing by recursion: a step may be long
+            place = waiting.pop()
+            if place not in seen:
+                seen.add(place)
+                sources, deeper = self._followed(*place)
+                found |= dict.fromkeys(sources)
+                waiting += reversed(deeper)
+        return list(found)
 
-    def _plain(self, number: int) -> list[int]:
-        """A value as an arrow's source; parameters have no box, and a name is not an operation."""
+    def _followed(self, number: int, inside: bool) -> tuple[list[int], list[tuple[int, bool]]]:
+        """The arrow's source that a value is, or the values to look at in its place.
+
+        Args:
+            inside: whether it is on the way from a gate's affine map to its activation, which is not drawn.
+        """
         made = self.program.instruction(number)
         if made is None:
-            return [number]
-        if made.operation == "vector":
-            return []
-        return self._values(made, self._plain) if made.operation == "named" and number not in self.gates else [number]
+            return [number], []
+        values = values_of(made)
+        if inside and number not in self.gates and number not in self.step.notation.outputs:
+            alone = len(list(self.program.users(number))) == 1
+            if alone and made.operation in JOINING:
+                return [], [(value, True) for value in values]
+            if made.operation == "affine" or (alone and made.operation == "multiply" and self._scales(values)):
+                return [], [(value, False) for value in values]
+        if made.operation == "vector":  # parameters have no box
+            return [], []
+        if made.operation == "named" and number not in self.gates:  # a name is not an operation
+            return [], [(value, False) for value in values]
+        return [number], []
 
-    def _inside(self, number: int) -> list[int]:
-        """The same for a value on the way from a gate's affine map to its activation, which is not drawn."""
-        made = self.program.instruction(number)
-        if made is None or number in self.gates or number in self.program.outputs:
-            return self._plain(number)
-        if made.operation == "affine":
-            return self._values(made, self._plain)
-        alone = len(list(self.program.users(number))) == 1
-        if alone and made.operation in JOINING:
-            return self._values(made, self._inside)
-        scales = any(
-            (one := self.program.instruction(part)) is not None and one.operation == "vector"
-            for part in made.arguments if type(part) is int
-        )  # fmt: skip
-        if alone and made.operation == "multiply" and scales:
-            return self._values(made, self._plain)
-        return self._plain(number)
-
-    def _values(self, made: Instruction, follow: Any) -> list[int]:
-        return [one for argument in made.arguments if type(argument) is int for one in follow(argument)]
+    def _scales(self, values: list[int]) -> bool:
+        """Whether one of some factors is a parameter."""
+        made = (self.program.instruction(value) for value in values)
+        return any(one is not None and one.operation == "vector" for one in made)
 
     def _made(self, number: int) -> Instruction:
         made = self.program.instruction(number)
@@ -119,28 +121,26 @@ class _Drawn:
     def node(self, number: int, layer: int) -> dict[str, Any]:
         """A box."""
         text = Text()
-        name = text.of(self.step.expression(number)) if number in self._named() else ""
+        named = number < self.program.first or number in self.step.symbols
+        name = text.of(self.step.expression(number)) if named else ""
         if number < self.program.first:
             kind = "state" if number else "input"
             return {"id": number, "kind": kind, "name": name, "sign": "", "formula": "", "layer": layer, "state": None}
         made = self._made(number)
-        outputs = self.program.outputs
+        outputs = self.notation.outputs
         return {
             "id": number, "kind": "gate" if number in self.gates else "operation", "name": name, "sign": _sign(made),
             "formula": text.of(self.step.definition(number)), "layer": layer,
-            "state": self.program.states[outputs.index(number)] if number in outputs else None,
+            "state": self.program.states[outputs[number]] if number in outputs else None,
         }  # fmt: skip
-
-    def _named(self) -> set[int]:
-        return {*range(self.program.first), *self.step.symbols}
 
 
 def _sign(made: Instruction) -> str:
     """What a box of an operation says."""
-    constants = [argument for argument in made.arguments if type(argument) is float]
+    constants = [argument.value for argument in made.arguments if isinstance(argument, Constant)]
     if made.operation == "affine":
         return "W v + b"
-    if made.operation == "subtract" and type(made.arguments[0]) is float:
-        return f"{made.arguments[0]:g} −"
+    if made.operation == "subtract" and isinstance(made.arguments[0], Constant):
+        return f"{constants[0]:g} −"
     sign = SIGNS.get(made.operation, made.operation)
     return f"{sign} {constants[0]:g}" if constants else sign

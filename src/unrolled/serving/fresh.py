@@ -12,7 +12,7 @@ from torch import Tensor
 from unrolled.cells import cell_named
 from unrolled.nn.recurrent import Recurrent
 from unrolled.recurrence.eager import pointwise
-from unrolled.recurrence.program import Instruction, trace
+from unrolled.recurrence.program import Constant, Instruction, trace
 
 SEQUENCES = 16
 """Random sequences whose gradients are averaged."""
@@ -56,7 +56,7 @@ class FreshCell:
         return values
 
     def _value(self, instruction: Instruction, values: list[Tensor]) -> Tensor:
-        given: list[Any] = [values[one] if type(one) is int else one for one in instruction.arguments]
+        given: list[Any] = [one.value if isinstance(one, Constant) else values[one] for one in instruction.arguments]
         if instruction.operation == "affine":
             return self._affine(instruction, given)
         if instruction.operation == "vector":

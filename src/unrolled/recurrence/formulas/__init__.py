@@ -18,7 +18,7 @@ from unrolled.recurrence.program import Program, TraceError
 
 READING = """a gate without ⟨ ⟩ is that of timestep t; W_ga is the part of W_g that multiplies a
 what t+1 would add at t = T is the gradient of the final state: 0, unless the loss depends on it"""
-COMPARING = "a comparison is 1 where it holds, 0 elsewhere"
+COMPARING = "a comparison is 1 where it holds, 0 elsewhere, and 0 times anything is 0"
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,7 @@ def add(*terms: Expression) -> Expression:
     flat = [part for term in terms for part in terms_of(term) if part != ZERO]
     numbers = [part for part in flat if isinstance(part, Number)]
     if len(numbers) > 1:
-        total = Number(math.fsum(number.value for number in numbers))
-        return add(*(part for part in flat if not isinstance(part, Number)), total)
+        return add(*(part for part in flat if not isinstance(part, Number)), Number(_total(numbers)))
     if _has_bias(flat):
         flat.sort(key=_rank)
     positive = next((part for part in flat if coefficient(part) > 0), None)
@@ -64,6 +63,13 @@ def add(*terms: Expression) -> Expression:
         flat.remove(positive)
         flat.insert(0, positive)
     return Sum(tuple(flat)) if len(flat) > 1 else next(iter(flat), ZERO)
+
+
+def _total(numbers: list[Number]) -> float:
+    try:
+        return math.fsum(number.value for number in numbers)
+    except (OverflowError, ValueError):  # too large, or infinities of both signs
+        return sum(number.value for number in numbers)
 
 
 def _is_parameter(expression: Expression) -> bool:
@@ -151,7 +157,8 @@ def compare(sign: str, left: Expression, right: Expression) -> Expression:
 
 def where(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
     """A choice. Where one side is 0, the other side times the comparison: the derivative of relu is (a > 0)."""
-    if isinstance(condition, Comparison):
+    chained = isinstance(otherwise, Call) and otherwise.name == "where"
+    if isinstance(condition, Comparison) and not chained:
         if otherwise == ZERO:
             return multiply(then, condition)
         if then == ZERO:

@@ -6,8 +6,10 @@ the adjoint hands on at t+1 stands in it one timestep later, as in da⟨t⟩ = �
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from unrolled.recurrence.adjoint import Adjoint, takers
 from unrolled.recurrence.formulas import algebra
@@ -21,7 +23,7 @@ from unrolled.recurrence.formulas.expressions import (
     later,
     symbols_in,
 )
-from unrolled.recurrence.formulas.notation import gradient_of, loss_by, numbered
+from unrolled.recurrence.formulas.notation import gradient_of, loss_by
 from unrolled.recurrence.formulas.step import Step
 from unrolled.recurrence.formulas.typesetting import Equation
 from unrolled.recurrence.program import Argument, Instruction
@@ -32,11 +34,32 @@ class Gradient(Step):
 
     def __init__(self, adjoint: Adjoint) -> None:
         self.adjoint = adjoint
+        self.arrivals = {
+            made.name: number
+            for number, made in enumerate(adjoint.instructions, adjoint.first)
+            if made.operation == "gradient"
+        }
+        self.output_counts = Counter(adjoint.program.outputs)
+        self.values_of_total: dict[Argument, list[int]] = {}
+        for value, total in adjoint.totals.items():
+            self.values_of_total.setdefault(total, []).append(value)
+        self.vectors: dict[tuple[tuple[Argument, ...], str | None], int] = {}
+        for number in range(adjoint.program.first, adjoint.first):
+            deltas = tuple(
+                delta for taker in takers(adjoint.program, number) if (delta := adjoint.deltas[taker]) is not None
+            )
+            self.vectors.setdefault((deltas, adjoint.program.label(number)), number)
         super().__init__(adjoint.program)
         self.name_states()
         self.name_deltas()
         self.name_shared(range(adjoint.first, adjoint.first + len(adjoint.instructions)))
         self.numbers = {symbol: number for number, symbol in self.symbols.items()}
+        self.meanings: dict[Symbol, Callable[[], Expression]] = {}
+        for index in range(len(self.program.states)):
+            self.meanings.setdefault(gradient_of(self.notation.state(index)), partial(self.state_gradient, index))
+        for affine, delta in adjoint.deltas.items():
+            symbol = self.delta_symbol(affine)
+            self.meanings.setdefault(symbol, partial(self.delta, symbol, delta))
 
     def instruction(self, number: int) -> Instruction | None:
         return self.adjoint.instruction(number)
@@ -53,54 +76,48 @@ class Gradient(Step):
 
     def arrival(self, index: int) -> int:
         """The number of the adjoint's value "gradient of state `index`"."""
-        line = Instruction("gradient", (), self.program.states[index])
-        return self.adjoint.first + self.adjoint.instructions.index(line)
+        return self.arrivals[self.program.states[index]]
 
     def total_of(self, index: int) -> int:
         """The number of a state's gradient: all that arrives at its new value, where that value is this state's own."""
         output = self.program.outputs[index]
         total = self.adjoint.totals[output]
-        own = output >= self.program.first and self.program.outputs.count(output) == 1
+        own = output >= self.program.first and self.output_counts[output] == 1
         return total if own and type(total) is int else self.arrival(index)
 
     def name_states(self) -> None:
         for index in range(len(self.program.states)):
-            self.symbols[self.total_of(index)] = gradient_of(self.notation.state(index))
+            self.set_symbol(self.total_of(index), gradient_of(self.notation.state(index)))
 
     def name_deltas(self) -> None:
         for number, delta in sorted(self.adjoint.deltas.items()):
             made = self.instruction(number)
-            if made is not None and type(delta) is int:
-                self.symbols.setdefault(delta, self.notation.delta(made))
+            if made is not None and type(delta) is int and delta not in self.symbols:
+                self.set_symbol(delta, self.notation.delta(made))
 
     def new_symbol(self, number: int) -> Symbol:
         if number < self.adjoint.first:
             return super().new_symbol(number)
-        taken = [symbol.text for symbol in self.symbols.values()]
-        for value, total in self.adjoint.totals.items():
-            if total == number and value in self.symbols:
+        for value in self.values_of_total.get(number, ()):
+            if value in self.symbols:
                 symbol = gradient_of(self.symbols[value])
-                if symbol.text not in taken:
+                if symbol.text not in self.taken:
                     return symbol
-        return next(symbol for k in range(1, len(taken) + 2) if (symbol := numbered("g", k)).text not in taken)
+        return self.next_symbol("g")
 
-    def definition(self, number: int) -> Expression:
+    def defined_by(self, number: int) -> Expression:
         made = self.instruction(number)
         if made is None or number < self.adjoint.first:
-            return super().definition(number)
+            return super().defined_by(number)
         if made.operation == "gradient":
             return Symbol(f"?{made.name}", "")  # `state_gradient` puts what arrives in its place
         if made.operation == "transposed":
             return self.transposed(self._vector_of(made))
-        return algebra.factored(super().definition(number))
+        return algebra.factored(super().defined_by(number))
 
     def _vector_of(self, made: Instruction) -> int:
         """The value whose Wᵀδ an instruction of the adjoint is."""
-        for number in range(self.program.first, self.adjoint.first):
-            deltas = tuple(self.adjoint.deltas[taker] for taker in self.reaching(number))
-            if deltas == made.arguments and self.program.label(number) == made.name:
-                return number
-        raise AssertionError(f"no vector {made.name} enters these affine maps")
+        return self.vectors[made.arguments, made.name]
 
     def reaching(self, number: int) -> list[int]:
         """The affine maps that a value enters and that a gradient reaches."""
@@ -123,22 +140,20 @@ class Gradient(Step):
     def recurrence(self) -> list[Equation]:
         """The gradients of one timestep, each after those that it needs."""
         order = _Order(self)
+        states: dict[int, list[int]] = {}
+        for index, output in enumerate(self.program.outputs):
+            states.setdefault(output, []).append(index)
         for number in reversed(range(self.adjoint.first)):
-            for index, output in enumerate(self.program.outputs):
-                if output == number:
-                    order.write(gradient_of(self.notation.state(index)))
+            for index in states.get(number, ()):
+                order.write(gradient_of(self.notation.state(index)))
             if number in self.adjoint.deltas:
                 order.write(self.delta_symbol(number))
         return order.finished()
 
     def defined(self, symbol: Symbol) -> Expression | None:
         """The formula of a gradient, or None if the symbol is none that the recurrence defines."""
-        for index in range(len(self.program.states)):
-            if symbol == gradient_of(self.notation.state(index)):
-                return self.state_gradient(index)
-        for affine, delta in self.adjoint.deltas.items():
-            if symbol == self.delta_symbol(affine):
-                return self.delta(symbol, delta)
+        if symbol in self.meanings:
+            return self.meanings[symbol]()
         number = self.numbers.get(symbol, 0)
         return self.definition(number) if number >= self.adjoint.first else None
 
@@ -185,27 +200,40 @@ class _Order:
     def __init__(self, gradient: Gradient) -> None:
         self.gradient = gradient
         self.seen: set[Symbol] = set()
-        self.of_later: list[Symbol] = []
+        self.of_later = deque[Symbol]()
         self.found: list[Equation] = []
 
     def write(self, symbol: Symbol) -> None:
-        if symbol in self.seen:
-            return
+        waiting = [self._entered(symbol)]
+        while waiting:  # not by recursion: thousands of values may need one another
+            equation, needed = waiting[-1]
+            following = next(needed, None)
+            if following is not None:
+                waiting.append(self._entered(following))
+                continue
+            waiting.pop()
+            if equation is not None:
+                self.found.append(equation)
+
+    def _entered(self, symbol: Symbol) -> tuple[Equation | None, Iterator[Symbol]]:
+        """The equation of a symbol, and what must be written before it; None if it has none or was entered before."""
+        definition = None if symbol in self.seen else self.gradient.defined(symbol)
         self.seen.add(symbol)
-        definition = self.gradient.defined(symbol)
         if definition is None:
-            return
+            return None, iter(())
+        return Equation(symbol, definition), self._needed(definition)
+
+    def _needed(self, definition: Expression) -> Iterator[Symbol]:
         for needed in symbols_in(definition):
-            if needed.time == 0:
-                self.write(needed)
-            elif needed.time == 1:
+            if needed.time == 1:
                 self.of_later.append(replace(needed, time=0))
-        self.found.append(Equation(symbol, definition))
+            elif needed.time == 0:
+                yield needed
 
     def finished(self) -> list[Equation]:
         """All of them, with what only the timestep before asks for at the end."""
         while self.of_later:
-            self.write(self.of_later.pop(0))
+            self.write(self.of_later.popleft())
         for _, formula in self.gradient.sums():
             for needed in symbols_in(formula):
                 self.write(needed)

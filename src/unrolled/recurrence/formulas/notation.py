@@ -7,11 +7,12 @@ weights, the bias and the gradient of the pre-activation z_name; W_uc is the par
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from unrolled.recurrence.formulas.expressions import Symbol
 from unrolled.recurrence.formulas.typesetting import upright
-from unrolled.recurrence.program import Instruction, Program
+from unrolled.recurrence.program import Instruction, Program, values_of
 
 LETTERS = {"update": "u", "forget": "f", "output": "o", "relevance": "r", "keep": "k"}
 """The letters of the gates that the course notes have (and of `keep`, torch's z); they must be sigmoids to get one."""
@@ -28,12 +29,15 @@ class Notation:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.names = {*program.states, *program.observed, "x"}
+        self.outputs = {output: index for index, output in reversed([*enumerate(program.outputs)])}
         self.bases: dict[str, str] = {}
+        self.sharing = Counter[str]()
         for affine in program.affines:
             base = self._base(affine.name)
             parent = affine.name.removesuffix(HIDDEN)
             shared = parent != affine.name and base == self.bases.get(parent)
-            self.bases[affine.name] = affine.name if base in self.bases.values() and not shared else base
+            self.bases[affine.name] = affine.name if self.sharing[base] and not shared else base
+            self.sharing[self.bases[affine.name]] += 1
 
     def _base(self, affine: str) -> str:
         """The letter of an affine map, or its name."""
@@ -41,8 +45,8 @@ class Notation:
         if parent in self.bases:
             return self.bases[parent]
         value = self.program.observed[affine]
-        if value in self.program.outputs:
-            return self.program.states[self.program.outputs.index(value)]
+        if value in self.outputs:
+            return self.program.states[self.outputs[value]]
         if affine == "candidate":
             return self._memory() or affine
         return self._letter(affine)
@@ -72,9 +76,7 @@ class Notation:
     def _subscript(self, affine: Instruction) -> Parts:
         """An affine map's letter, and its vectors' too where it shares the letter with another map."""
         base = self.bases[affine.name]
-        if list(self.bases.values()).count(base) == 1:
-            return (base,)
-        return (base, *(self._label(argument) for argument in affine.arguments if type(argument) is int))
+        return (base,) if self.sharing[base] == 1 else (base, *map(self._label, values_of(affine)))
 
     def _label(self, vector: int) -> str:
         """What a vector is called in the subscript of its weights."""
@@ -87,7 +89,7 @@ class Notation:
 
     def stacked(self, affine: Instruction) -> Symbol:
         """W_u, all weights of one affine map. With a single vector it is the block itself."""
-        vectors = [argument for argument in affine.arguments if type(argument) is int]
+        vectors = values_of(affine)
         return self.block(affine, vectors[0]) if len(vectors) == 1 else self.affine("W", "W", affine)
 
     def bias(self, affine: Instruction) -> Symbol:
@@ -105,9 +107,9 @@ class Notation:
     def value(self, number: int) -> Symbol | None:
         """The symbol of a value that has a name: a state's new value, a gate's, a named one's."""
         program = self.program
-        if number in program.outputs:
-            return self.state(program.outputs.index(number))
-        gate = next((name for name, value in program.observed.items() if value == number), None)
+        if number in self.outputs:
+            return self.state(self.outputs[number])
+        gate = program.gates.get(number)
         made = program.instruction(number)
         if gate is None or made is None or made.operation == "affine":
             return None

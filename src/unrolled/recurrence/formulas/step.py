@@ -6,10 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from unrolled.recurrence.formulas import algebra
-from unrolled.recurrence.formulas.expressions import Call, Expression, MatrixProduct, Number, Square, Stacked, Symbol
+from unrolled.recurrence.formulas.expressions import (
+    Call,
+    Expression,
+    MatrixProduct,
+    Number,
+    Square,
+    Stacked,
+    Symbol,
+    walk,
+)
 from unrolled.recurrence.formulas.notation import Notation, numbered
 from unrolled.recurrence.formulas.typesetting import Equation
-from unrolled.recurrence.program import Argument, Instruction, Program
+from unrolled.recurrence.program import Argument, Constant, Instruction, Program, values_of
 
 OPERATIONS: dict[str, Callable[..., Expression]] = {
     "add": algebra.add,
@@ -23,6 +32,9 @@ OPERATIONS: dict[str, Callable[..., Expression]] = {
     "where": algebra.where,
     "named": lambda a: a,
 }
+LONGEST = 100
+"""A formula of more symbols, numbers and operations is cut into several: some value inside it gets a symbol."""
+
 FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 
 
@@ -32,6 +44,9 @@ class Step:
     def __init__(self, program: Program) -> None:
         self.program, self.notation = program, Notation(program)
         self.symbols: dict[int, Symbol] = {}
+        self.definitions: dict[int, Expression] = {}
+        self.taken: set[str] = set()
+        self.last = Counter[str]()
         self.live = self.reached()
         for number in range(program.first, program.first + len(program.instructions)):
             if symbol := self.notation.value(number):
@@ -40,12 +55,18 @@ class Step:
 
     def name(self, number: int, symbol: Symbol) -> None:
         """Give a value its symbol; what `named` names, too."""
-        self.symbols[number] = symbol
+        self.set_symbol(number, symbol)
         made = self.program.instruction(number)
-        if made is not None and made.operation == "named" and type(made.arguments[0]) is int:
-            inner = self.program.instruction(made.arguments[0])
-            if inner is not None and made.arguments[0] not in self.symbols and inner.operation != "vector":
-                self.name(made.arguments[0], symbol)
+        while made is not None and made.operation == "named" and values_of(made):
+            (number,) = values_of(made)
+            made = self.program.instruction(number)
+            if made is None or number in self.symbols or made.operation == "vector":
+                return
+            self.set_symbol(number, symbol)
+
+    def set_symbol(self, number: int, symbol: Symbol) -> None:
+        self.symbols[number] = symbol
+        self.taken.add(symbol.text)
 
     def instruction(self, number: int) -> Instruction | None:
         return self.program.instruction(number)
@@ -66,34 +87,52 @@ class Step:
         return found
 
     def used_by(self, made: Instruction) -> list[int]:
-        return [argument for argument in made.arguments if type(argument) is int]
+        return values_of(made)
 
     def name_shared(self, numbers: range) -> None:
-        """Give a symbol to every value that is used more than once and is not short."""
+        """Give a symbol to every value that is used more than once and is not short, or that is long.
+
+        Values are looked at in the order of computing them, so each formula is made of finished ones.
+        """
         lines = [self.instruction(number) for number in sorted(self.live)]
         uses = Counter(value for made in lines if made is not None for value in self.used_by(made))
         for number in numbers:
-            shared = number in self.live and number not in self.symbols and uses[number] > 1
-            if shared and not algebra.is_short(self.expression(number)):
-                self.symbols[number] = self.new_symbol(number)
+            if number in self.live and number not in self.symbols:
+                formula = self.definition(number)
+                shared = uses[number] > 1 and not algebra.is_short(formula)
+                if shared or sum(1 for _ in walk(formula)) > LONGEST:
+                    self.set_symbol(number, self.new_symbol(number))
 
     def new_symbol(self, number: int) -> Symbol:
         made = self.instruction(number)
         if made is not None and made.operation == "affine":
             return self.notation.preactivation(made)
-        taken = [symbol.text for symbol in self.symbols.values()]
-        return next(symbol for k in range(1, len(taken) + 2) if (symbol := numbered("v", k)).text not in taken)
+        return self.next_symbol("v")
+
+    def next_symbol(self, head: str) -> Symbol:
+        """v₁, v₂, ...: the first that is not taken."""
+        while True:
+            self.last[head] += 1
+            symbol = numbered(head, self.last[head])
+            if symbol.text not in self.taken:
+                return symbol
 
     def expression(self, value: Argument) -> Expression:
         """A value as it stands in formulas: its symbol, or what it is computed from."""
-        if type(value) is not int:
-            return Number(float(value))
+        if isinstance(value, Constant):
+            return Number(value.value)
         if value < self.program.first:
             return self.notation.state(value - 1, -1) if value else self.notation.x()
         return self.symbols.get(value) or self.definition(value)
 
     def definition(self, number: int) -> Expression:
         """What a value is computed from."""
+        if number not in self.definitions:
+            self.definitions[number] = self.defined_by(number)
+        return self.definitions[number]
+
+    def defined_by(self, number: int) -> Expression:
+        """The formula of a value, of the symbols and formulas of its arguments."""
         made = self.instruction(number)
         if made is None:
             return self.expression(number)

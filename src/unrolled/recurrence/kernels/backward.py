@@ -91,8 +91,9 @@ def build(form: Form, target: Target) -> IR:
     module = machine.new_module("backward", target)
     names = argument_names(form)
     b = Builder(module, "backward", target, form.dtype, names)
+    b.of_gradients = True
     _Backward(Frame(b, form)).write()
-    machine.add_entries(module, b.function, flush=True)
+    machine.add_entries(module, b.function)
     return module
 
 
@@ -385,7 +386,7 @@ class _Backward:
             if delta is not None and self._is_stored_in(level, delta):
                 for unit, value in values.each(delta):
                     plane = frame.plane("delta", step, unit.row, len(self.planes), plane_number)
-                    frame.store(value, plane, unit.panel)
+                    frame.store(b.normal(value), plane, unit.panel)
         for number, summed in enumerate(self.sums):
             if self._is_stored_in(level, summed):
                 for unit, value in values.each(summed):
@@ -395,7 +396,7 @@ class _Backward:
         for state, total in enumerate(adjoint.states):
             if self._is_stored_in(level, total):
                 for unit, value in values.each(total):
-                    frame.store(value, frame.plane(f"carry_{state}", slot, unit.row), unit.panel)
+                    frame.store(b.normal(value), frame.plane(f"carry_{state}", slot, unit.row), unit.panel)
         if adjoint.x is not None and self._is_stored_in(level, adjoint.x):
             for unit, value in values.each(adjoint.x):
                 line = b.mul(frame.table("rows", b.add(first, unit.row)), frame.inputs)

@@ -56,6 +56,7 @@ class Builder:
     def __init__(self, module: IR, name: str, target: Target, dtype: str, arguments: Sequence[str]) -> None:
         self.module, self.target, self.dtype = module, target, dtype
         self.half_weights = False
+        self.of_gradients = False
         self.lanes = target.lanes(dtype)
         self.size = SIZES[dtype]
         self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
@@ -118,7 +119,8 @@ class Builder:
 
     def splat(self, value: float) -> IR:
         """A vector of one number."""
-        exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
+        with np.errstate(over="ignore"):  # what is too large for a type is infinite in it
+            exact = float(np.float32(value)) if self.dtype == "float32" else float(value)
         return ir.Constant(self.vector, [exact] * self.lanes * self.width)
 
     def int_splat(self, value: int) -> IR:
@@ -349,6 +351,40 @@ class Builder:
         yield function
         self.ir.ret_void()
         self.ir = outside
+
+    # -- numbers too small to be normal: below 1.2e-38 in float32, 2.2e-308 in float64
+
+    @contextmanager
+    def tiny_sums_are_zero(self) -> Iterator[None]:
+        """In a function of a kernel of gradients: results too small to be normal are zero until the block ends.
+
+        Processors compute many times slower with such numbers, and a gradient that vanishes over a long sequence passes
+        through them. What the block takes in stays as it is (on x86), so only gradients are lost, and only such small
+        ones; whatever a step computes unit by unit, and may divide by, is computed outside, as in the forward pass.
+        """
+        if not self.of_gradients:
+            yield
+        elif self.target.triple.startswith("x86_64"):
+            with self.ir.goto_entry_block():
+                before, within = self.ir.alloca(i32), self.ir.alloca(i32)
+            read, write = (self.declared(f"llvm.x86.sse.{name}mxcsr", void, [pointer]) for name in ("st", "ld"))
+            self.ir.call(read, [before])
+            self.ir.store(self.ir.or_(self.ir.load(before, typ=i32), i32(0x8000)), within)
+            self.ir.call(write, [within])
+            yield
+            self.ir.call(write, [before])
+        else:
+            mode = self.ir.call(self.declared("llvm.aarch64.get.fpcr", i64, []), [])
+            write = self.declared("llvm.aarch64.set.fpcr", void, [i64])
+            self.ir.call(write, [self.ir.or_(mode, i64(1 << 24))])
+            yield
+            self.ir.call(write, [mode])
+
+    def normal(self, value: IR) -> IR:
+        """A gradient, or 0 where it is too small to be a normal number; NaN stays."""
+        tiny = self.splat(float(np.finfo(self.dtype).smallest_normal))
+        size = self.ir.and_(self.to_integers(value), self.int_splat((1 << (8 * self.size - 1)) - 1))
+        return self.select(self.compare("<", self.to_reals(size), tiny), self.splat(0.0), value)
 
     # -- vectors
 

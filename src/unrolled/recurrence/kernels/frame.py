@@ -11,7 +11,7 @@ from unrolled.recurrence.kernels.builder import IR, Builder, i32, i64, pointer, 
 from unrolled.recurrence.kernels.functions import FUNCTIONS
 from unrolled.recurrence.kernels.tiles import Unit
 from unrolled.recurrence.plan import Form
-from unrolled.recurrence.program import Argument, Instruction
+from unrolled.recurrence.program import Argument, Constant, Instruction, values_of
 
 SPINS = 5_000
 """How often a waiting thread looks before it offers its core to others: some 100 µs, more than threads are apart that
@@ -168,29 +168,49 @@ class Values:
     ) -> None:
         self.b, self.units, self.fetch, self.instruction = b, units, fetch, instruction
         self.known: dict[int, Any] = {}
+        self.asked: set[int] = set()
 
     def each(self, argument: Argument | None) -> list[tuple[Unit, IR]]:
         """Every unit, and a value there, by the value's number; a constant; or None for 0."""
         with self.b.of_width(len(self.units)):
-            value = self._of(0.0 if argument is None else argument)
+            value = self._of(Constant(0.0) if argument is None else argument)
         return list(zip(self.units, self.b.parts(value), strict=True))
 
     def _of(self, argument: Argument) -> IR:
-        if type(argument) is not int:
-            return self.b.splat(float(argument))
-        if argument not in self.known:
-            with self.b.of_width(1):
-                fetched = [self.fetch(argument, unit) for unit in self.units]
-            self.known[argument] = self._computed(argument) if fetched[0] is None else self.b.joined(fetched)
+        if isinstance(argument, Constant):
+            return self.b.splat(argument.value)
+        waiting = [argument]  # not by recursion: values may depend on each other in long chains
+        while waiting:
+            number = waiting.pop()
+            if number in self.known:
+                continue
+            missing = self._missing(number)
+            if missing:
+                waiting += [number, *reversed(missing)]
+            elif number not in self.known:
+                self.known[number] = self._computed(self._made(number))
         return self.known[argument]
 
-    def _computed(self, number: int) -> IR:
+    def _missing(self, number: int) -> list[int]:
+        """What must be known before a value can be computed: nothing, where it is fetched."""
+        if number not in self.asked:
+            self.asked.add(number)
+            with self.b.of_width(1):
+                fetched = [self.fetch(number, unit) for unit in self.units]
+            if fetched[0] is not None:
+                self.known[number] = self.b.joined(fetched)
+                return []
+        return [value for value in values_of(self._made(number)) if value not in self.known]
+
+    def _made(self, number: int) -> Instruction:
         instruction = self.instruction(number)
         if instruction is None:
             raise AssertionError(f"value {number} is not at hand")
-        if instruction.operation == "named":
-            return self._of(instruction.arguments[0])
-        return FUNCTIONS[instruction.operation](self.b, *[self._of(value) for value in instruction.arguments])
+        return instruction
+
+    def _computed(self, made: Instruction) -> IR:
+        arguments = [self.b.splat(a.value) if isinstance(a, Constant) else self.known[a] for a in made.arguments]
+        return arguments[0] if made.operation == "named" else FUNCTIONS[made.operation](self.b, *arguments)
 
 
 def parameter_names(form: Form) -> list[str]:

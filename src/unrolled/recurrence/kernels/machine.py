@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +12,7 @@ from llvmlite import ir
 
 from unrolled.recurrence import openmp
 from unrolled.recurrence.kernels import store
-from unrolled.recurrence.kernels.builder import IR, declared, i32, i64, pointer, void
+from unrolled.recurrence.kernels.builder import IR, i32, i64, pointer, void
 from unrolled.recurrence.kernels.target import Target, host
 
 
@@ -37,18 +36,11 @@ def new_module(name: str, target: Target) -> IR:
     return module
 
 
-def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
-    """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team.
-
-    With `flush`, numbers below the smallest normal one, some 1e-38 of float32, count as zero inside. Processors compute
-    with them many times slower, and a gradient that vanishes passes through them timestep by timestep.
-    """
-    if flush:
-        body.attributes.add("noinline")  # its arithmetic stays between the two switches of the mode
+def add_entries(module: IR, body: IR) -> None:
+    """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team."""
     alone = ir.Function(module, ir.FunctionType(void, [pointer]), "alone")
     builder = ir.IRBuilder(alone.append_basic_block())
-    with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
-        builder.call(body, [alone.args[0], i64(0), i64(1)])
+    builder.call(body, [alone.args[0], i64(0), i64(1)])
     builder.ret_void()
     parallel = ir.Function(module, ir.FunctionType(void, [pointer]), "parallel")
     builder = ir.IRBuilder(parallel.append_basic_block())
@@ -56,29 +48,8 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
         builder.zext(builder.call(ir.Function(module, ir.FunctionType(i32, []), name), []), i64)
         for name in ("omp_get_thread_num", "omp_get_num_threads")
     ]
-    with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
-        builder.call(body, [parallel.args[0], *places])
+    builder.call(body, [parallel.args[0], *places])
     builder.ret_void()
-
-
-@contextmanager
-def _tiny_numbers_are_zero(module: IR, builder: IR) -> Iterator[None]:
-    """The processor's mode of this thread, until the block ends."""
-    if module.triple.startswith("x86_64"):
-        before, within = builder.alloca(i32), builder.alloca(i32)
-        read, write = (declared(module, f"llvm.x86.sse.{name}", void, [pointer]) for name in ("stmxcsr", "ldmxcsr"))
-        builder.call(read, [before])
-        builder.store(builder.or_(builder.load(before, typ=i32), i32(0x8040)), within)  # flush to zero; denormals zero
-        builder.call(write, [within])
-        yield
-        builder.call(write, [before])
-    else:
-        read = declared(module, "llvm.aarch64.get.fpcr", i64, [])
-        write = declared(module, "llvm.aarch64.set.fpcr", void, [i64])
-        mode = builder.call(read, [])
-        builder.call(write, [builder.or_(mode, i64(1 << 24))])  # flush to zero
-        yield
-        builder.call(write, [mode])
 
 
 def optimised(module: IR, target: Target) -> tuple[Any, Any]:

@@ -111,7 +111,7 @@ _PRODUCT = ir.FunctionType(void, [pointer, pointer, pointer, i64, i64, i64, i64]
 def _product(b: Builder) -> IR:
     """The function that adds a block's product to the gradient."""
     if "outer" not in b.module.globals:
-        with b.inner("outer", _PRODUCT) as function:
+        with b.inner("outer", _PRODUCT) as function, b.tiny_sums_are_zero():
             _Product(b, *function.args).write()
     return b.module.globals["outer"]
 

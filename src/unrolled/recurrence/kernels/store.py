@@ -23,12 +23,15 @@ from unrolled.recurrence.kernels.target import Target
 MOST = 1000
 """Kernels that are kept; each takes some 50 kB."""
 
+FORMAT = 2
+"""Raised when kernels kept before may be wrong: 1 mixed up numbers of values and constants."""
+
 _DIGEST = 32
 
 
 def key_of(kind: str, form: object, target: Target) -> str:
     """The name of a kernel: everything that its code depends on."""
-    parts = (kind, repr(form), repr(target), llvm.llvm_version_info, _sources())
+    parts = (FORMAT, kind, repr(form), repr(target), llvm.llvm_version_info, _sources())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
 

@@ -233,23 +233,27 @@ def _product(b: Builder, panels: int, rows: int, width: int) -> IR:
     name = f"product_{panels}x{rows}_of_{width}"
     if name in b.module.globals:
         return b.module.globals[name]
-    with b.inner(name, _PRODUCT) as function:
-        table, count, sums, apart = function.args
-        lines = [b.at(sums, b.mul(apart, line)) for line in range(rows * panels)]
-        places = [b.at(line, gate * b.lanes) for line in lines for gate in range(width)]
-        carry = [b.load(place, b.target.vector_bytes) for place in places]
-        with b.loop(0, count, carry=carry) as segments:
-            first = b.mul(segments.index, SEGMENT)
-            weights, stride, depth, addresses, ahead = (b.integer_at(table, b.add(first, n)) for n in range(SEGMENT))
-            rows_at = b.ir.inttoptr(addresses, pointer)
-            vectors = [b.ir.inttoptr(b.integer_at(rows_at, row), pointer) for row in range(rows)]
-            with b.loop(0, depth, carry=segments.carried) as loop:
-                b.fetch(b.ir.inttoptr(b.add(ahead, b.mul(loop.index, LINE)), pointer))
-                _multiply(b, loop, b.ir.inttoptr(weights, pointer), stride, vectors, panels, width)
-            segments.next[:] = loop.out
-        for place, value in zip(places, segments.out, strict=True):
-            b.store(value, place, b.target.vector_bytes)
+    with b.inner(name, _PRODUCT) as function, b.tiny_sums_are_zero():
+        _add_products(b, function, panels, rows, width)
     return function
+
+
+def _add_products(b: Builder, function: IR, panels: int, rows: int, width: int) -> None:
+    table, count, sums, apart = function.args
+    lines = [b.at(sums, b.mul(apart, line)) for line in range(rows * panels)]
+    places = [b.at(line, gate * b.lanes) for line in lines for gate in range(width)]
+    carry = [b.load(place, b.target.vector_bytes) for place in places]
+    with b.loop(0, count, carry=carry) as segments:
+        first = b.mul(segments.index, SEGMENT)
+        weights, stride, depth, addresses, ahead = (b.integer_at(table, b.add(first, n)) for n in range(SEGMENT))
+        rows_at = b.ir.inttoptr(addresses, pointer)
+        vectors = [b.ir.inttoptr(b.integer_at(rows_at, row), pointer) for row in range(rows)]
+        with b.loop(0, depth, carry=segments.carried) as loop:
+            b.fetch(b.ir.inttoptr(b.add(ahead, b.mul(loop.index, LINE)), pointer))
+            _multiply(b, loop, b.ir.inttoptr(weights, pointer), stride, vectors, panels, width)
+        segments.next[:] = loop.out
+    for place, value in zip(places, segments.out, strict=True):
+        b.store(value, place, b.target.vector_bytes)
 
 
 def _multiply(b: Builder, loop: Loop, weights: IR, stride: IR, vectors: list[IR], panels: int, gates: int) -> None:
