@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from unrolled import cores
+
 NEEDED = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 """The entry points that starting a kernel, and a kernel itself, call."""
 
@@ -93,13 +95,15 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
 
 
 def threads_for(wanted: int | None = None) -> int:
-    """How many threads a call may use now: torch's number, at most `wanted`, at least 1.
+    """How many threads a call may use now: torch's number, at most `wanted` and the cores of this process, at least 1.
 
     A team of another size than torch's last makes the runtime end or start threads: on small work, take all or 1.
     """
     threads = torch.get_num_threads()
     if wanted is not None:
         threads = min(threads, wanted)
+    if threads > 1:
+        threads = min(threads, cores.usable())
     return threads if threads > 1 and (_runtime or _bound()).start is not None else 1
 
 

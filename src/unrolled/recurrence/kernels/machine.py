@@ -24,10 +24,10 @@ def _prepare() -> None:
     found = openmp.symbols()
     # Where kernels run alone nothing calls these, but whatever code names must have an address.
     nowhere = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value
-    for name in (*openmp.NEEDED, "sched_yield"):
+    for name in (*openmp.NEEDED, "syscall"):
         llvm.add_symbol(name, found.get(name, nowhere))
     if found:
-        llvm.add_symbol("sched_yield", ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value)
+        llvm.add_symbol("syscall", ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value)
 
 
 def new_module(name: str, target: Target) -> IR:
