@@ -87,7 +87,7 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
         start, inside = (_runtime or _bound()).start, _inside
         if start is not None and inside.acquire(False):
             try:
-                start(parallel, arguments, threads, 0)
+                start(parallel, arguments, max(threads, torch.get_num_threads()), 0)
                 return
             finally:
                 inside.release()

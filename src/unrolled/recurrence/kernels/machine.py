@@ -40,6 +40,9 @@ def new_module(name: str, target: Target) -> IR:
 def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
     """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team.
 
+    Before the arguments of the body comes the number of threads that share its work. A team may be smaller, and larger:
+    the surplus returns at once.
+
     With `flush`, numbers below the smallest normal one, some 1e-38 of float32, count as zero inside. Processors compute
     with them many times slower, and a gradient that vanishes passes through them timestep by timestep.
     """
@@ -48,7 +51,7 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
     alone = ir.Function(module, ir.FunctionType(void, [pointer]), "alone")
     builder = ir.IRBuilder(alone.append_basic_block())
     with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
-        builder.call(body, [alone.args[0], i64(0), i64(1)])
+        builder.call(body, [_behind_first(builder, alone.args[0]), i64(0), i64(1)])
     builder.ret_void()
     parallel = ir.Function(module, ir.FunctionType(void, [pointer]), "parallel")
     builder = ir.IRBuilder(parallel.append_basic_block())
@@ -56,9 +59,19 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
         builder.zext(builder.call(ir.Function(module, ir.FunctionType(i32, []), name), []), i64)
         for name in ("omp_get_thread_num", "omp_get_num_threads")
     ]
-    with _tiny_numbers_are_zero(module, builder) if flush else nullcontext():
-        builder.call(body, [parallel.args[0], *places])
+    limit = builder.load(parallel.args[0], typ=i64)
+    thread, team = places
+    team = builder.select(builder.icmp_signed("<", limit, team), limit, team)
+    with (
+        builder.if_then(builder.icmp_signed("<", thread, team)),
+        _tiny_numbers_are_zero(module, builder) if flush else nullcontext(),
+    ):
+        builder.call(body, [_behind_first(builder, parallel.args[0]), thread, team])
     builder.ret_void()
+
+
+def _behind_first(builder: IR, arguments: IR) -> IR:
+    return builder.gep(arguments, [i64(1)], source_etype=i64)
 
 
 @contextmanager
@@ -133,16 +146,20 @@ class Kernel:
         self.names = tuple(names)
         self._alone = self._engine.get_function_address("alone")
         self._parallel = self._engine.get_function_address("parallel")
-        self._kind = ctypes.c_int64 * len(self.names)
+        self._kind = ctypes.c_int64 * (1 + len(self.names))
 
     def __call__(self, arguments: Mapping[str, int], threads: int) -> None:
         """Run once; every argument is an integer or an address."""
-        values = self.values(arguments)
+        values = self.values(arguments, threads)
         self.run(ctypes.addressof(values), threads)
 
-    def values(self, arguments: Mapping[str, int]) -> Any:
-        """The arguments as the kernel reads them: an array, in its order."""
-        return self._kind(*[arguments[name] for name in self.names])
+    def values(self, arguments: Mapping[str, int], threads: int) -> Any:
+        """What the kernel reads: an array of the number of threads, and of the arguments in its order."""
+        return self._kind(threads, *[arguments[name] for name in self.names])
+
+    def place(self, name: str) -> int:
+        """Where an argument lies in that array."""
+        return 1 + self.names.index(name)
 
     def run(self, address: int, threads: int) -> None:
         """Run once, with the array of arguments at an address."""
