@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 from once import common_folder
 from unrolled.cells import Cell
 
-# The first call of an operator can take a second on a busy machine; a deadline would only report that.
-settings.register_profile("unrolled", deadline=None)
+# The first call of an operator can take a second on a busy machine; a deadline would only report that, and so would the
+# check of how long it takes to draw examples.
+settings.register_profile("unrolled", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unrolled")
 # scripts/fuzz: more draws of each, and others in every round.
 settings.register_profile("fuzz", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])

@@ -79,7 +79,9 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
     Args:
         alone: the address of `void alone(int64_t *arguments)`, which does all the work.
         parallel: the address of `void parallel(int64_t *arguments)`, which every thread of the team runs once. The team
-            can be smaller than `threads` (OMP_THREAD_LIMIT, OMP_DYNAMIC): the function asks `omp_get_num_threads`.
+            can be smaller than `threads` (OMP_THREAD_LIMIT, OMP_DYNAMIC), and is as large as torch's number where that
+            is larger: a change of size makes the runtime end and start threads, every time. The function asks
+            `omp_get_num_threads`, and lets the surplus return.
         arguments: the address of the arguments, or a ctypes array of them.
         threads: how many to run on, from `threads_for`; at 1, and wherever a team cannot run, `alone` is called.
     """
@@ -95,10 +97,7 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
 
 
 def threads_for(wanted: int | None = None) -> int:
-    """How many threads a call may use now: torch's number, at most `wanted` and the cores of this process, at least 1.
-
-    A team of another size than torch's last makes the runtime end or start threads: on small work, take all or 1.
-    """
+    """How many threads a call may use now: torch's number, at most `wanted` and the cores of this process, at least 1."""
     threads = torch.get_num_threads()
     if wanted is not None:
         threads = min(threads, wanted)

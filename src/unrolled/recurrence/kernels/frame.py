@@ -13,9 +13,9 @@ from unrolled.recurrence.kernels.tiles import Unit
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Instruction
 
-SPINS = 1_000
-"""How often a waiting thread looks before it sleeps: some 50 µs, more than threads are apart that each have a core of
-their own, and about what it costs to sleep and to be woken."""
+SPINS = 2_000
+"""How often a waiting thread looks before it sleeps: some 100 µs, more than threads are apart that each have a core of
+their own, and not much more than it costs to sleep and to be woken."""
 
 APART = 16
 """int64 from one shared number to the next: what one thread writes shall not take the cache line of another's."""

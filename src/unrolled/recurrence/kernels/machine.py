@@ -67,6 +67,9 @@ def add_entries(module: IR, body: IR, *, flush: bool = False) -> None:
         _tiny_numbers_are_zero(module, builder) if flush else nullcontext(),
     ):
         builder.call(body, [_behind_first(builder, parallel.args[0]), thread, team])
+        # Threads also wait here: at the team's own end the runtime would look for milliseconds before it lets go.
+        if "barrier" in module.globals:
+            builder.call(module.globals["barrier"], [team])
     builder.ret_void()
 
 
