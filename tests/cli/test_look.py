@@ -184,9 +184,8 @@ def test_doctor_tells_the_instruction_set(unrolled, monkeypatch: pytest.MonkeyPa
         monkeypatch.undo()
         host.cache_clear()
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err == (
-        "error: the environment variable UNROLLED_CPU is 'avx9'; it must be one of x86-64, x86-64-v3, x86-64-v4, native\n"
-    )
+    assert answer.err.startswith("error: the environment variable UNROLLED_CPU is 'avx9'; it must be one of x86-64, ")
+    assert answer.err.count("\n") == 1
 
 
 def test_no_more_threads_than_cores(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:

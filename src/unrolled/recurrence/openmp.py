@@ -97,7 +97,7 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
 
 
 def threads_for(wanted: int | None = None) -> int:
-    """How many threads a call may use now: torch's number, at most `wanted` and the cores of this process, at least 1."""
+    """How many threads a call may use now: torch's number, at most `wanted`, at most the cores of this process."""
     threads = torch.get_num_threads()
     if wanted is not None:
         threads = min(threads, wanted)
