@@ -96,7 +96,7 @@ def test_many_python_threads_at_once_are_all_right() -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(120)
         assert not worker.is_alive()
     for mine in calls:
         for call in mine:
