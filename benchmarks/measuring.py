@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from unrolled.cores import usable
 from unrolled.recurrence import openmp
 from unrolled.recurrence.kernels.target import host
 
@@ -218,7 +219,7 @@ def machine() -> dict[str, Any]:
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable()
 
 
 def processor() -> str:

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from once import common_folder
 from unrolled.cells import Cell
 
-# The first call of an operator can take a second on a busy machine; a deadline would only report that.
-settings.register_profile("unrolled", deadline=None)
+# The first call of an operator can take a second on a busy machine; a deadline would only report that, and so would the
+# check of how long it takes to draw examples.
+settings.register_profile("unrolled", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unrolled")
 # scripts/fuzz: more draws of each, and others in every round.
 settings.register_profile("fuzz", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
@@ -21,6 +23,19 @@ settings.register_profile("fuzz", deadline=None, max_examples=1000, suppress_hea
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Cells go by their names: pytest would show a function's address, which differs from worker to worker."""
     return val.name if isinstance(val, Cell) else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was skipped and why, a reason a line."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("skipped", sep="-")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,16 @@ class Served:
         return answer.json()
 
 
+def soon(what: Callable[[], bool], seconds: float = 120) -> bool:
+    """Wait until something is true; whether it became so. The time only bounds a hang."""
+    ends = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 @contextmanager
 def serving(library: Library, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
     """A server of a library on a free port, in a thread, until the block ends."""
@@ -54,18 +64,21 @@ def serving(library: Library, limits: Limits | None = None, **options: Any) -> I
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        for _ in range(200):
-            if server.started:
-                break
-            time.sleep(0.02)
-        assert server.started
+        assert soon(lambda: server.started)
         with httpx.Client(base_url=address, timeout=60) as client:
             yield Served(address, app, client)
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
         listener.close()
     assert not thread.is_alive()
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
@@ -86,15 +99,10 @@ def started(*arguments: str, folder: Path, **environment: str) -> Iterator[tuple
         else:
             raise AssertionError(said)
         with httpx.Client(base_url=found[1], timeout=30) as client:
-            for _ in range(500):
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.02)
+            assert soon(lambda: _ready(client))
             yield process, client
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from unrolled import cores
+
 PACKAGES = (
     "unrolled", "torch", "numpy", "llvmlite", "lightning-fabric", "tokenizers", "safetensors", "tomli-w", "typer",
     "rich", "matplotlib", "tensorboard",
@@ -44,6 +46,7 @@ def diagnosis() -> dict[str, Any]:
             "interop_threads": torch.get_num_interop_threads(),
         },
         "openmp": openmp(),
+        "instructions": instructions(),
         "cuda": cuda_devices(),
         "engines": engines(),
         "packages": {name: installed(name) for name in PACKAGES},
@@ -52,20 +55,22 @@ def diagnosis() -> dict[str, Any]:
     }
 
 
-ENVIRONMENT = ("UNROLLED_ENGINE", "UNROLLED_CACHE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+ENVIRONMENT = (
+    "UNROLLED_ENGINE", "UNROLLED_CPU", "UNROLLED_CACHE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
+    "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
 """Variables that change what runs, or where."""
 
 
 def processor() -> dict[str, Any]:
-    """Model, cores, the cores that this process may use, and the vector unit."""
+    """Model, cores, the cores that this process may use (its affinity and CPU quota), and the vector unit."""
     described = _text(Path("/proc/cpuinfo"))
     model = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", described, re.MULTILINE)
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = os.cpu_count() or 1
     return {
         "model": model[1] if model else _model_elsewhere(),
-        "cores": cores,
-        "usable": len(affinity(0)) if affinity else cores,
+        "cores": os.cpu_count() or 1,
+        "usable": cores.usable(),
+        "quota": cores.quota(),
         "vectors": vectors(described),
     }
 
@@ -108,16 +113,24 @@ MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 
 def openmp() -> dict[str, Any]:
     """The OpenMP runtimes that this process has loaded (where that cannot be seen, torch's own word), and which of them
-    runs kernels: its path, whose it is, whether it is usable, and why."""
+    runs kernels: its path, whose it is, whether it is usable, and why; and on how many threads."""
     import torch
 
-    from unrolled.recurrence.openmp import loaded, state
+    from unrolled.recurrence.openmp import loaded, state, threads_for
 
     names = [Path(path).name for path in loaded()]
     told = re.search(r"^\s*(?:- )?(OpenMP .+)$", torch.__config__.show(), re.MULTILINE)
     if not names and told:
         names = [told[1]]
-    return {"loaded": names, **asdict(state())}
+    return {"loaded": names, **asdict(state()), "threads": threads_for()}
+
+
+def instructions() -> dict[str, str]:
+    """The instruction set that kernels are compiled for: its name, LLVM's name of the processor, and who chose it."""
+    from unrolled.recurrence.kernels.target import VARIABLE, host
+
+    chosen = os.environ.get(VARIABLE) or "native"
+    return {"name": host().name, "cpu": host().cpu, "chosen": chosen}
 
 
 def cuda_devices() -> list[dict[str, Any]]:

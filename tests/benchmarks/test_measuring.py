@@ -1,12 +1,12 @@
 """Turns, rounds, medians; the machine and its versions; text in columns."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks import measuring
 from benchmarks.measuring import (
     Neighbours,
     Plan,
@@ -34,11 +34,32 @@ def test_contestants_take_turns_and_every_one_begins_some_round() -> None:
     assert timings["a"].best <= timings["a"].low <= timings["a"].seconds <= timings["a"].high
 
 
-def test_short_calls_are_repeated_to_fill_a_turn() -> None:
+class Clock:
+    """What `measuring` knows of time, moved by the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.busy = 0.0
+        monkeypatch.setattr(measuring, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return self.busy
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+        self.busy += seconds
+
+
+def test_short_calls_are_repeated_to_fill_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    timing = alternate({"short": lambda: None}, Plan(rounds=1, most=1, budget=0.0, turn=0.001))["short"]
-    assert timing.calls > 10
-    assert timing.seconds < 0.001
+    clock, plan = Clock(monkeypatch), Plan(rounds=1, most=1, budget=0.0, turn=1.0)
+    timing = alternate({"short": lambda: clock.work(0.0625)}, plan)["short"]
+    assert (timing.calls, timing.seconds, timing.cores) == (16, 0.0625, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +69,15 @@ def test_short_rounds_are_more_and_always_an_odd_number(seconds: float, rounds: 
     assert rounds_for(seconds, Plan(rounds=11, most=31, budget=1.55)) == rounds
 
 
-def test_what_a_call_computed_on_is_counted_in_cores() -> None:
+def test_what_a_call_computed_on_is_counted_in_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    timing = alternate({"asleep": lambda: time.sleep(0.02)}, QUICK)["asleep"]
-    assert timing.cores < 0.5
+    clock = Clock(monkeypatch)
+
+    def half_asleep() -> None:
+        clock.work(0.25)
+        clock.sleep(0.75)
+
+    assert alternate({"half": half_asleep}, QUICK)["half"].cores == 0.25
 
 
 def test_the_machine_names_its_processor_and_every_version() -> None:
@@ -81,9 +107,13 @@ def test_json_can_be_read_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": [1, 2.5]}
 
 
-def test_neighbours_are_seen_and_waiting_for_them_ends() -> None:
+def test_neighbours_are_seen_and_waiting_for_them_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(measuring, "_busy", lambda: 2 * clock.now)  # all cores together
     with Neighbours() as others:
-        time.sleep(0.02)
-    assert others.cores >= 0
-    assert wait_for_quiet(0.0, look=0.01) >= 0
+        clock.work(0.5)
+    assert others.cores == 1.0
+    assert wait_for_quiet(0.0, look=0.25) == 2.0
+    assert wait_for_quiet(3.0, look=0.25) == 2.0
+    assert clock.now < 0.5 + 0.25 + 3.0 + 0.5
     assert (busy_mark(0.0), busy_mark(1.0)) == ("", "*")

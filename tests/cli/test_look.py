@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from unrolled import diagnosis
+from unrolled import cores, diagnosis
 from unrolled.cells import CELLS
 from unrolled.cli.figures import number, size
 from unrolled.recurrence import openmp
+from unrolled.recurrence.kernels.target import host
 
 
 def test_show(unrolled, place: Path) -> None:
@@ -164,11 +166,42 @@ def test_doctor_tells_the_openmp_runtime(unrolled, monkeypatch: pytest.MonkeyPat
     facts = json.loads(unrolled("doctor", "--json").out)["openmp"]
     if facts["usable"]:
         assert Path(facts["path"]).name in facts["loaded"]
-        assert f"kernels run on several threads, in {facts['path']} ({facts['flavour']}): torch uses it" in (
+        assert facts["threads"] == openmp.threads_for()
+        threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+        assert f"kernels run on {threads}, in {facts['path']} ({facts['flavour']}): torch uses it" in (
             unrolled("doctor").out
         )
     monkeypatch.setattr(openmp, "_runtime", openmp.search("", "the moon is full"))
-    assert "kernels run on one thread: the moon is full" in unrolled("doctor").out
+    assert "kernels run on 1 thread: the moon is full" in unrolled("doctor").out
+
+
+def test_doctor_tells_the_instruction_set(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"kernels are compiled for {host().name} (" in unrolled("doctor").out
+    assert json.loads(unrolled("doctor", "--json").out)["instructions"]["cpu"] == host().cpu
+    monkeypatch.setenv("UNROLLED_CPU", "avx9")
+    host.cache_clear()
+    try:
+        answer = unrolled("doctor")
+    finally:
+        monkeypatch.undo()
+        host.cache_clear()
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("error: the environment variable UNROLLED_CPU is 'avx9'; it must be one of x86-64, ")
+    assert answer.err.count("\n") == 1
+
+
+def test_no_more_threads_than_cores(unrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    monkeypatch.setattr(cores, "usable", lambda: 2)
+    try:
+        answer = unrolled("doctor", "--threads", "5", "--json")
+        assert json.loads(answer.out)["torch"]["threads"] == 2
+        assert answer.err == "--threads 5 is more than the cores that this process may use; using 2\n"
+        monkeypatch.setattr(cores, "usable", lambda: 1)
+        assert json.loads(unrolled("doctor", "--json").out)["torch"]["threads"] == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_without_a_memory_map_torch_says_what_it_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:

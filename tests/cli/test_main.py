@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -168,22 +167,25 @@ def test_what_cannot_be_written_is_one_line(place: Path, words: str) -> None:
     assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
 
 
+SIGINT = int(signal.SIGINT)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.8])
-def test_interrupting_the_start(place: Path, seconds: float) -> None:
-    # From the moment on that Python itself has started and our first line runs.
-    code = "import sys; print(1, flush=True); sys.argv[1:] = ['sample', 'runs/demo', '--length', '9999999']\n"
-    code += "from unrolled.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(),
+@pytest.mark.parametrize("module", ["typer", "unrolled.cli.sample", "torch", "torch.nn", "unrolled.run"])
+def test_interrupting_the_start(place: Path, module: str) -> None:
+    # The signal comes as a module is about to be imported.
+    code = f"""
+import os, signal, sys
+from unrolled.cli.main import main
+sys.addaudithook(lambda event, words: event == "import" and words[0] == {module!r} and os.kill(os.getpid(), {SIGINT}))
+sys.argv[1:] = ["sample", "runs/demo", "--length", "9999999"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, env=environment(), timeout=120,
+        check=False,
     )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.read(2) == "1\n"
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "interrupted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_a_damaged_run(unrolled, place: Path) -> None:
@@ -212,7 +214,6 @@ def test_interrupting_a_sample(place: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.read(20)
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -121,11 +121,11 @@ class Call:
             yield
         finally:
             self.arguments[1] = 0
-            other.join(20)
+            other.join(120)
         assert not other.is_alive()
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "waited in vain"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from openmp_kernel import ALONE, Call, kernel, maps, refusal, threads, torch_in_parallel
 
+from unrolled import cores
 from unrolled.recurrence import openmp
 
 
@@ -95,7 +96,7 @@ def test_many_python_threads_at_once_are_all_right() -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(120)
         assert not worker.is_alive()
     for mine in calls:
         for call in mine:
@@ -104,10 +105,19 @@ def test_many_python_threads_at_once_are_all_right() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_how_many_threads_a_call_may_use() -> None:
+def test_how_many_threads_a_call_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable", lambda: 8)
     assert [openmp.threads_for(wanted) for wanted in (None, 1, 2, 3, 0)] == [2, 1, 2, 2, 1]
     with threads(1):
         assert openmp.threads_for() == openmp.threads_for(8) == 1
+
+
+@pytest.mark.usefixtures("two")
+def test_never_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    with threads(8):
+        for usable in (3, 2, 1):
+            monkeypatch.setattr(cores, "usable", lambda usable=usable: usable)
+            assert [openmp.threads_for(wanted) for wanted in (None, 1, 2, 16)] == [usable, 1, min(2, usable), usable]
 
 
 # One thread where it must be

@@ -137,7 +137,7 @@ def in_a_child(check: Callable[[], None]) -> None:
     """Check in a forked child, which an alarm ends should it hang."""
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(100)
         try:
             check()
         except BaseException:

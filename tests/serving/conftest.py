@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,6 +63,44 @@ def train_all(folder: Path, text: str) -> None:
         "model.bidirectional": True, "model.chunk": 2, "model.lookahead": 2, "model.crf": False,
     })  # fmt: skip
     recipe_of(folder, "dates", "translate", dates, **{"data.level": "character", "data.vocabulary_size": 0})
+
+
+class Turns:
+    """Holds the lanes of a server: each stops behind every turn until it is let go on."""
+
+    def __init__(self, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+        metrics = server.app.state.serving.metrics
+        self.taken, self._turn = 0, metrics.turn
+        self._allowed, self._free = threading.Semaphore(0), threading.Event()
+        monkeypatch.setattr(metrics, "turn", self)
+
+    def __call__(self, *arguments: Any) -> None:
+        self._turn(*arguments)
+        self.taken += 1
+        if not self._free.is_set():
+            self._allowed.acquire(timeout=120)
+
+    def allow(self, turns: int) -> None:
+        """Let so many turns pass."""
+        self._allowed.release(turns)
+
+    def free(self) -> None:
+        """Hold nothing from now on."""
+        self._free.set()
+        self._allowed.release(1000)
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Served], Turns]]:
+    """Hold the lanes of a server, until the test lets them go or ends."""
+    with ExitStack() as stack:
+
+        def held(server: Served) -> Turns:
+            turns = Turns(server, monkeypatch)
+            stack.callback(turns.free)
+            return turns
+
+        yield held
 
 
 @pytest.fixture(scope="session")

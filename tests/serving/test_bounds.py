@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from servers import soon
 from unrolled.serving.given import length_of
 from unrolled.serving.limits import Limits
 
@@ -107,8 +108,9 @@ def test_answers_have_a_size(start):
     refused(server.post("writer/gates", input="a" * 100), 413, "5,000")
 
 
-def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library):
+def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library, hold):
     server = start(Limits(queue=4))
+    turns = hold(server)
     text = "the cat, which ate fish, slept. " * 40
     expected = library.get("writer").run.score(text).log_probability
 
@@ -116,12 +118,14 @@ def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library):
         return server.post("writer/score", inputs=[text])
 
     with ThreadPoolExecutor(24) as pool:
-        answers = [one.result() for one in [pool.submit(ask) for _ in range(72)]]
+        asked = [pool.submit(ask) for _ in range(72)]
+        refusals = itertools.islice(as_completed(asked, timeout=120), 68)  # the queue of four stays full meanwhile
+        assert {one.result().status_code for one in refusals} == {503}
+        turns.free()
+        answers = [one.result() for one in asked]
     full = [one for one in answers if one.status_code == 503]
     done = [one for one in answers if one.status_code == 200]
-    assert len(full) + len(done) == 72
-    assert full
-    assert done
+    assert (len(full), len(done)) == (68, 4)
     for one in full:
         refused(one, 503, "busy")
         assert int(one.headers["retry-after"]) >= 1
@@ -130,25 +134,30 @@ def test_a_full_queue_is_said_at_once_and_nobody_else_suffers(start, library):
     assert server.app.state.serving.scheduler.waiting == 0
 
 
-def test_one_address_may_not_take_everything(start):
+def test_one_address_may_not_take_everything(start, hold):
     server = start(Limits(per_client=2))
+    turns = hold(server)
     with ThreadPoolExecutor(12) as pool:
-        body = {"inputs": ["the cat, which ate fish, slept. " * 60]}
-        answers = [one.result() for one in [pool.submit(server.post, "writer/score", **body) for _ in range(24)]]
-    statuses = {one.status_code for one in answers}
-    assert statuses == {200, 429}
+        body = {"inputs": ["the cat, which ate fish, slept. "]}
+        asked = [pool.submit(server.post, "writer/score", **body) for _ in range(24)]
+        refusals = itertools.islice(as_completed(asked, timeout=120), 22)  # the first two are held
+        assert {one.result().status_code for one in refusals} == {429}
+        turns.free()
+        answers = [one.result() for one in asked]
+    assert sorted(one.status_code for one in answers) == [200] * 2 + [429] * 22
     assert all(one.headers["retry-after"] for one in answers if one.status_code == 429)
 
 
-def test_an_answer_that_takes_too_long_is_given_up(start):
+def test_an_answer_that_takes_too_long_is_given_up(start, hold):
     server = start(Limits(request_seconds=0.05))
+    turns = hold(server)
     answer = server.post("writer/sample", length=5000)
     refused(answer, 503, "0.05 s")
     assert answer.headers["retry-after"]
-    for _ in range(100):
-        if server.app.state.serving.scheduler.waiting == 0:
-            break
-        time.sleep(0.02)
+    scheduler = server.app.state.serving.scheduler
+    assert soon(lambda: scheduler.waiting == 0)
+    turns.free()
+    scheduler.limits = Limits()
     assert server.told("writer/next", prefixes=["a"], top=1)["answers"]
 
 
@@ -219,21 +228,22 @@ def test_what_was_done_can_be_read(start):
     assert server.client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_a_long_request_does_not_hold_up_short_ones(served):
-    long = {"inputs": ["the cat, which ate fish, slept. " * 500] * 4, "symbols": False}
+def test_a_long_request_does_not_hold_up_short_ones(served, hold):
+    turns, scheduler = hold(served), served.app.state.serving.scheduler
+    text = "the cat, which ate fish, slept. " * 500
+    assert 4 * len(text) > 10 * served.app.state.serving.limits.turn_positions  # the long one takes more turns than ten
     with ThreadPoolExecutor(2) as pool:
-        begun = time.perf_counter()
-        slow = pool.submit(served.told, "writer/score", **long)
-        time.sleep(0.1)
-        waits = []
-        while not slow.done() and len(waits) < 20:
-            before = time.perf_counter()
-            served.told("writer/next", prefixes=["a"], top=1)
-            waits.append(time.perf_counter() - before)
-        slow.result()
-        whole = time.perf_counter() - begun
-    assert len(waits) >= 2
-    assert sorted(waits)[len(waits) // 2] < whole / 4  # in between, not behind it
+        slow = pool.submit(served.told, "writer/score", inputs=[text] * 4, symbols=False)
+        assert soon(lambda: turns.taken == 1)
+        for asked in (1, 2):
+            quick = pool.submit(served.told, "writer/next", prefixes=["a"], top=1)
+            assert soon(lambda: scheduler.waiting == 5)
+            turns.allow(3)  # one for the long one, and one for what came meanwhile; and the turn before is let go
+            assert quick.result(timeout=120)["answers"]
+            assert soon(lambda asked=asked: turns.taken == 1 + 3 * asked)
+            assert not slow.done()  # in between, not behind it
+        turns.free()
+        assert len(slow.result(timeout=120)["answers"]) == 4
 
 
 @pytest.mark.parametrize(

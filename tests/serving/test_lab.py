@@ -134,8 +134,8 @@ def test_all_cells_are_told(served: Served) -> None:
 def test_no_more_than_a_few_wait() -> None:
     async def crowd() -> list[object]:
         bounded, release = Bounded(at_once=1, waiting=1), threading.Event()
-        work = [asyncio.create_task(bounded.run(lambda: release.wait(5))) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        work = [asyncio.create_task(bounded.run(lambda: release.wait(120))) for _ in range(3)]
+        await asyncio.wait(work, timeout=120, return_when=asyncio.FIRST_COMPLETED)  # that is the refusal
         release.set()
         return await asyncio.gather(*work, return_exceptions=True)
 

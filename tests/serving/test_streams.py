@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from typing import Any
 
 import pytest
 import torch
 from websockets.sync.client import connect
 
+from servers import soon
 from unrolled.serving.library import Library
 from unrolled.serving.limits import Limits
 from unrolled.serving.loaded import unstacked
@@ -222,11 +222,7 @@ def test_the_stream_unused_for_longest_makes_room(start, library):
 def test_streams_expire(start):
     server = start(Limits(stream_seconds=0.3))
     stream = server.told("writer/streams")["id"]
-    for _ in range(100):
-        gone = server.client.get("/healthz")
-        time.sleep(0.05)
-        if not len(server.app.state.serving.table):
-            break
+    assert soon(lambda: not len(server.app.state.serving.table))
     gone = server.post(f"writer/streams/{stream}", append="a")
     assert gone.status_code == 410
     assert "nothing was appended" in gone.json()["error"]

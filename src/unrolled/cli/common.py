@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled import cores
 from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell, working
 from unrolled.errors import UserError
 
@@ -28,6 +29,11 @@ def path_of(text: str) -> Path:
 
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", parser=path_of, help="A run folder, such as runs/demo.")]
+
+
+SPINS = "5000"
+"""How often a thread of OpenMP looks for new work before it sleeps: some tenths of a millisecond, as long as the gap
+between two parallel operations of a model."""
 
 
 class Device(StrEnum):
@@ -53,6 +59,10 @@ class Common:
 
     def prepare(self) -> None:
         """Load what computes, set the threads, and refuse what this machine does not have."""
+        # OpenMP's threads look for new work for milliseconds before they sleep, on cores that others may want. The
+        # runtime reads this when torch loads it.
+        if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+            os.environ["GOMP_SPINCOUNT"] = SPINS
         with loading():
             import torch
 
@@ -60,14 +70,29 @@ class Common:
             import unrolled.training.session  # noqa: F401  # what the verbs import next is then loaded in one go
             from unrolled.recurrence.engines import NAMES
 
-        if self.threads is not None:
-            os.environ["RAYON_NUM_THREADS"] = str(self.threads)  # the threads of `tokenizers`
-            torch.set_num_threads(self.threads)
+        self._set_threads()
         if self.device is Device.cuda and not torch.cuda.is_available():
             raise UserError("--device cuda: torch finds no CUDA device here (`unrolled doctor` says more); use cpu")
         engine = os.environ.get("UNROLLED_ENGINE", "")
         if engine and engine not in NAMES:
             raise UserError(f"the environment variable UNROLLED_ENGINE is {engine!r}; it may be {', '.join(NAMES)}")
+        if os.environ.get("UNROLLED_CPU"):
+            from unrolled.recurrence.kernels.target import host
+
+            host()  # says what is wrong with the choice, for verbs too that would run no kernel
+
+    def _set_threads(self) -> None:
+        """Set torch's threads and those of `tokenizers`: as asked for, but never more than the cores at hand."""
+        import torch
+
+        most = cores.usable()
+        threads = min(self.threads or torch.get_num_threads(), most)
+        if self.threads is not None:
+            os.environ["RAYON_NUM_THREADS"] = str(threads)
+            if self.threads > most and not self.quiet:
+                tell(f"--threads {self.threads} is more than the cores that this process may use; using {most}")
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
     def place(self) -> str:
         """Where models run that `--device` puts there; after `prepare`."""

@@ -28,11 +28,12 @@ def report(found: dict[str, Any]) -> str:
     rows = [
         ["system", f"{found['system']}, Python {found['python']}"],
         ["processor", processor["model"]],
-        ["", f"{processor['cores']} cores, {processor['usable']} for this process; {processor['vectors']}"],
+        ["", f"{processor['cores']} cores, {_usable(processor)}; {processor['vectors']}"],
         ["memory", f"{size(memory['total'])}{free}" if memory["total"] else "unknown"],
         ["torch", f"{torch['version']}, {torch['threads']} threads ({torch['interop_threads']} between operators)"],
         ["OpenMP", ", ".join(found["openmp"]["loaded"]) or "none found"],
         ["", _kernels(found["openmp"])],
+        ["", _instructions(found["instructions"])],
         ["CUDA", "; ".join(_device(device) for device in found["cuda"]) or "no device"],
         ["cache", f"{cache['folder']}: {cache['files']} files, {size(cache['bytes'])}"],
         ["packages", ", ".join(f"{name} {version}" for name, version in found["packages"].items())],
@@ -41,8 +42,19 @@ def report(found: dict[str, Any]) -> str:
     return f"{table(rows)}\n\n{table(engines, header=['cell', 'device', 'engine', 'why'])}{_variable(found)}"
 
 
+def _usable(processor: dict[str, Any]) -> str:
+    quota = processor["quota"]
+    return f"{processor['usable']} for this process" + (f" (its CPU quota is {quota:.4g})" if quota else "")
+
+
+def _instructions(found: dict[str, str]) -> str:
+    why = "this machine's own" if found["chosen"] == "native" else f"chosen by UNROLLED_CPU={found['chosen']}"
+    return f"kernels are compiled for {found['name']} ({found['cpu']}), {why}"
+
+
 def _kernels(openmp: dict[str, Any]) -> str:
-    where = f"several threads, in {openmp['path']} ({openmp['flavour']})" if openmp["usable"] else "one thread"
+    threads = "1 thread" if openmp["threads"] == 1 else f"{openmp['threads']} threads"
+    where = f"{threads}, in {openmp['path']} ({openmp['flavour']})" if openmp["usable"] else "1 thread"
     return f"kernels run on {where}: {openmp['reason']}"
 
 

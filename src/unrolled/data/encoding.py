@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import cores
 from unrolled.data import subwords
 from unrolled.data.cache import kept
 from unrolled.data.reading import Progress, TextFile, lines
@@ -173,7 +174,7 @@ def _passes(file: TextFile, scheme: Scheme, progress: Progress | None) -> Callab
 
 
 def _workers(file: TextFile) -> int:
-    return min(os.cpu_count() or 1, 8) if file.size >= PARALLEL_FROM else 1
+    return min(cores.usable(), 8) if file.size >= PARALLEL_FROM else 1
 
 
 class SurfaceWriter:

@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from unrolled import cores
+
 NEEDED = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 """The entry points that starting a kernel, and a kernel itself, call."""
 
@@ -77,7 +79,9 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
     Args:
         alone: the address of `void alone(int64_t *arguments)`, which does all the work.
         parallel: the address of `void parallel(int64_t *arguments)`, which every thread of the team runs once. The team
-            can be smaller than `threads` (OMP_THREAD_LIMIT, OMP_DYNAMIC): the function asks `omp_get_num_threads`.
+            can be smaller than `threads` (OMP_THREAD_LIMIT, OMP_DYNAMIC), and is as large as torch's number where that
+            is larger: a change of size makes the runtime end and start threads, every time. The function asks
+            `omp_get_num_threads`, and lets the surplus return.
         arguments: the address of the arguments, or a ctypes array of them.
         threads: how many to run on, from `threads_for`; at 1, and wherever a team cannot run, `alone` is called.
     """
@@ -85,7 +89,7 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
         start, inside = (_runtime or _bound()).start, _inside
         if start is not None and inside.acquire(False):
             try:
-                start(parallel, arguments, threads, 0)
+                start(parallel, arguments, max(threads, torch.get_num_threads()), 0)
                 return
             finally:
                 inside.release()
@@ -93,13 +97,12 @@ def run(alone: int, parallel: int, arguments: Any, threads: int) -> None:
 
 
 def threads_for(wanted: int | None = None) -> int:
-    """How many threads a call may use now: torch's number, at most `wanted`, at least 1.
-
-    A team of another size than torch's last makes the runtime end or start threads: on small work, take all or 1.
-    """
+    """How many threads a call may use now: torch's number, at most `wanted`, at most the cores of this process."""
     threads = torch.get_num_threads()
     if wanted is not None:
         threads = min(threads, wanted)
+    if threads > 1:
+        threads = min(threads, cores.usable())
     return threads if threads > 1 and (_runtime or _bound()).start is not None else 1
 
 

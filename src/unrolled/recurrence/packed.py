@@ -72,14 +72,14 @@ class _Layer:
         finals = tuple(torch.empty_like(state) for state in call.states)
         y, seen = torch.empty_like(finals[0]), finals[0].new_empty(0)
         prepared = prepare_forward(call, call.schedule, call.states, finals, False, y, seen)
-        names, states = kernels.forward.names, range(len(finals))
+        place, states = kernels.forward.place, range(len(finals))
         self._kept = (call, prepared, y)
-        self._values = kernels.forward.values(prepared.arguments)
+        self._values = kernels.forward.values(prepared.arguments, call.threads)
         self._address, self._threads = ctypes.addressof(self._values), call.threads
-        self._x = names.index("x")
+        self._x = place("x")
         self._table, self._width, self._symbols = call.vectors, call.vectors.shape[-1], call.inputs
         self._rows = (ctypes.c_int64 * call.batch).from_address(prepared.x_places.data_ptr())
-        self._places = [(names.index(f"init_{state}"), names.index(f"final_{state}"), state) for state in states]
+        self._places = [(place(f"init_{state}"), place(f"final_{state}"), state) for state in states]
         self._run = kernels.forward.run
 
     def look_up(self, ids: list[int]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from unrolled import cores
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
@@ -238,7 +239,10 @@ def _fabric(recipe: Recipe, device: str) -> Any:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.training.devices))
     precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
     fabric = Fabric(accelerator=device, devices=processes, precision=precision)
-    fabric.launch()
+    threads = torch.get_num_threads()
+    fabric.launch()  # Lightning sets a number of its own
+    if processes > 1:
+        torch.set_num_threads(min(threads, max(1, cores.usable() // processes)))
     return fabric
 
 

@@ -7,49 +7,63 @@ from typing import Any
 
 from llvmlite import ir
 
-from unrolled.recurrence.kernels.builder import IR, Builder, i32, i64, pointer, void
+from unrolled.recurrence.kernels.builder import IR, Builder, i64, pointer, void
 from unrolled.recurrence.kernels.functions import FUNCTIONS
 from unrolled.recurrence.kernels.tiles import Unit
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import Argument, Constant, Instruction, values_of
 
-SPINS = 5_000
-"""How often a waiting thread looks before it offers its core to others: some 100 µs, more than threads are apart that
-each have a core of their own."""
+SPINS = 2_000
+"""How often a waiting thread looks before it sleeps: some 100 µs, more than threads are apart that each have a core of
+their own, and not much more than it costs to sleep and to be woken."""
 
 APART = 16
 """int64 from one shared number to the next: what one thread writes shall not take the cache line of another's."""
+
+FUTEX = {"x86_64": 202, "aarch64": 98}
+"""The number of Linux's system call by which a thread sleeps until a number changes."""
+
+WAIT, WAKE = 128, 129
+"""What that call is to do, among the threads of one process."""
 
 
 def barrier(b: Builder) -> IR:
     """The function that waits until every thread of the team is there; one team at a time runs a module's kernel.
 
     The runtime's own barrier wakes sleepers by a call into the system, every time: with a level's work of a few
-    microseconds that is a good part. Here the last to arrive turns a number that the others look at.
+    microseconds that is a good part. Here the last to arrive turns a number that the others look at. Whoever looks in
+    vain sleeps, since the one that is missing does not run: another process has its core, or it is to have this one.
+    Offering the core (sched_yield) would not do: a stranger could take it for milliseconds, while a sleeper that is
+    woken runs at once.
     """
     if "barrier" in b.module.globals:
         return b.module.globals["barrier"]
-    kind = ir.ArrayType(i64, 2 * APART)
+    kind = ir.ArrayType(i64, 3 * APART)
     shared = ir.GlobalVariable(b.module, kind, "barrier_numbers")
     shared.linkage, shared.initializer, shared.align = "internal", ir.Constant(kind, None), 8 * APART
     with b.inner("barrier", ir.FunctionType(void, [i64])) as function:
         numbers = b.ir.inttoptr(b.ir.ptrtoint(shared, i64), pointer)
-        arrived, turn = (b.ir.gep(numbers, [i64(n * APART)], source_etype=i64) for n in range(2))
+        arrived, turn, sleepers = (b.ir.gep(numbers, [i64(n * APART)], source_etype=i64) for n in range(3))
         before = b.ir.load_atomic(turn, "acquire", 8, typ=i64)
         number = b.ir.atomic_rmw("add", arrived, i64(1), "acq_rel")
         with b.ir.if_else(b.equal(b.add(number, 1), function.args[0])) as (last, others):
             with last:
                 b.ir.atomic_rmw("xchg", arrived, i64(0), "monotonic")
-                b.ir.atomic_rmw("xchg", turn, b.add(before, 1), "release")
+                # A thread that goes to sleep says so before it looks at the turn for the last time, and here the turn
+                # changes before the sleepers are counted: one of the two sees the other.
+                b.ir.atomic_rmw("xchg", turn, b.add(before, 1), "seq_cst")
+                sleeping = b.ir.load_atomic(sleepers, "seq_cst", 8, typ=i64)
+                with b.when(b.less(0, sleeping)):
+                    _futex(b, turn, WAKE, i64(2**31 - 1))
             with others:
-                _wait(b, turn, before)
+                _wait(b, turn, before, sleepers)
     return b.module.globals["barrier"]
 
 
-def _wait(b: Builder, turn: IR, before: IR) -> None:
+def _wait(b: Builder, turn: IR, before: IR, sleepers: IR) -> None:
     """Until a number is no longer what it was."""
     start = b.ir.block
-    look, again, offer, done = (b.ir.append_basic_block(name) for name in ("look", "again", "offer", "turned"))
+    look, again, sleep, done = (b.ir.append_basic_block(name) for name in ("look", "again", "sleep", "turned"))
     b.ir.branch(look)
     b.ir.position_at_end(look)
     spins = b.ir.phi(i64)
@@ -59,12 +73,24 @@ def _wait(b: Builder, turn: IR, before: IR) -> None:
     b.pause()
     more = b.add(spins, 1)
     spins.add_incoming(more, again)
-    b.ir.cbranch(b.less(more, SPINS), look, offer)
-    b.ir.position_at_end(offer)
-    b.ir.call(b.declared("sched_yield", i32, []), [])
-    spins.add_incoming(spins, offer)
+    b.ir.cbranch(b.less(more, SPINS), look, sleep)
+    b.ir.position_at_end(sleep)
+    b.ir.atomic_rmw("add", sleepers, i64(1), "seq_cst")
+    _futex(b, turn, WAIT, before)  # returns at once where the number is another by now
+    b.ir.atomic_rmw("sub", sleepers, i64(1), "seq_cst")
+    spins.add_incoming(spins, sleep)
     b.ir.branch(look)
     b.ir.position_at_end(done)
+
+
+def _futex(b: Builder, number: IR, what: int, value: IR) -> None:
+    """Call the system about the lower half of an int64: sleep while it is `value`, or wake as many sleepers."""
+    kind = ir.FunctionType(i64, [i64], var_arg=True)
+    known = b.module.globals.get("syscall")
+    call = ir.Function(b.module, kind, "syscall") if known is None else known
+    architecture = b.target.triple.partition("-")[0].replace("arm64", "aarch64")
+    arguments = [b.ir.ptrtoint(number, i64), i64(what), b.ir.and_(value, i64(0xFFFFFFFF)), i64(0), i64(0), i64(0)]
+    b.ir.call(call, [i64(FUTEX[architecture]), *arguments])
 
 
 class Frame:

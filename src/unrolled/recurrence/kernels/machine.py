@@ -23,10 +23,10 @@ def _prepare() -> None:
     found = openmp.symbols()
     # Where kernels run alone nothing calls these, but whatever code names must have an address.
     nowhere = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value
-    for name in (*openmp.NEEDED, "sched_yield"):
+    for name in (*openmp.NEEDED, "syscall"):
         llvm.add_symbol(name, found.get(name, nowhere))
     if found:
-        llvm.add_symbol("sched_yield", ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value)
+        llvm.add_symbol("syscall", ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value)
 
 
 def new_module(name: str, target: Target) -> IR:
@@ -37,10 +37,14 @@ def new_module(name: str, target: Target) -> IR:
 
 
 def add_entries(module: IR, body: IR) -> None:
-    """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team."""
+    """The two functions that Python calls: `alone(arguments)`, and `parallel(arguments)` for each thread of a team.
+
+    Before the arguments of the body comes the number of threads that share its work. A team may be smaller, and larger:
+    the surplus returns at once.
+    """
     alone = ir.Function(module, ir.FunctionType(void, [pointer]), "alone")
     builder = ir.IRBuilder(alone.append_basic_block())
-    builder.call(body, [alone.args[0], i64(0), i64(1)])
+    builder.call(body, [_behind_first(builder, alone.args[0]), i64(0), i64(1)])
     builder.ret_void()
     parallel = ir.Function(module, ir.FunctionType(void, [pointer]), "parallel")
     builder = ir.IRBuilder(parallel.append_basic_block())
@@ -48,8 +52,19 @@ def add_entries(module: IR, body: IR) -> None:
         builder.zext(builder.call(ir.Function(module, ir.FunctionType(i32, []), name), []), i64)
         for name in ("omp_get_thread_num", "omp_get_num_threads")
     ]
-    builder.call(body, [parallel.args[0], *places])
+    limit = builder.load(parallel.args[0], typ=i64)
+    thread, team = places
+    team = builder.select(builder.icmp_signed("<", limit, team), limit, team)
+    with builder.if_then(builder.icmp_signed("<", thread, team)):
+        builder.call(body, [_behind_first(builder, parallel.args[0]), thread, team])
+        # Threads also wait here: at the team's own end the runtime would look for milliseconds before it lets go.
+        if "barrier" in module.globals:
+            builder.call(module.globals["barrier"], [team])
     builder.ret_void()
+
+
+def _behind_first(builder: IR, arguments: IR) -> IR:
+    return builder.gep(arguments, [i64(1)], source_etype=i64)
 
 
 def optimised(module: IR, target: Target) -> tuple[Any, Any]:
@@ -104,16 +119,20 @@ class Kernel:
         self.names = tuple(names)
         self._alone = self._engine.get_function_address("alone")
         self._parallel = self._engine.get_function_address("parallel")
-        self._kind = ctypes.c_int64 * len(self.names)
+        self._kind = ctypes.c_int64 * (1 + len(self.names))
 
     def __call__(self, arguments: Mapping[str, int], threads: int) -> None:
         """Run once; every argument is an integer or an address."""
-        values = self.values(arguments)
+        values = self.values(arguments, threads)
         self.run(ctypes.addressof(values), threads)
 
-    def values(self, arguments: Mapping[str, int]) -> Any:
-        """The arguments as the kernel reads them: an array, in its order."""
-        return self._kind(*[arguments[name] for name in self.names])
+    def values(self, arguments: Mapping[str, int], threads: int) -> Any:
+        """What the kernel reads: an array of the number of threads, and of the arguments in its order."""
+        return self._kind(threads, *[arguments[name] for name in self.names])
+
+    def place(self, name: str) -> int:
+        """Where an argument lies in that array."""
+        return 1 + self.names.index(name)
 
     def run(self, address: int, threads: int) -> None:
         """Run once, with the array of arguments at an address."""
