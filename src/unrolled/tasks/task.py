@@ -150,10 +150,12 @@ class Task(ABC):
     Attributes:
         name: as in `recipe.task`.
         counted: what is counted, in the plural: "symbols".
+        carries: whether the recurrent state goes on from batch to batch.
     """
 
     name: ClassVar[str]
     counted: ClassVar[str]
+    carries: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, recipe: Recipe, base: Path, symbols: Any = None) -> Material:

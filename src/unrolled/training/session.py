@@ -26,6 +26,8 @@ from unrolled.training.loop import Trainer, validation_interval
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
+    CURVES,
+    METRICS,
     RECIPE,
     atomic_write_text,
     check_run_folder,
@@ -38,9 +40,8 @@ from unrolled.training.run_folder import (
     write_json,
     write_versions,
 )
+from unrolled.training.state_checks import check_facts
 
-METRICS = "metrics.json"
-CURVES = "curves.png"
 CALIBRATION_BATCHES, CALIBRATION_MEASURED = 4, 2
 
 
@@ -124,7 +125,9 @@ def resume(
         now = {key: os.path.relpath(path, folder) for key, path in data.items()}
         path, valid, test = (now.get(key, getattr(recipe.data, key)) for key in ("path", "valid", "test"))
         recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
-    steps = int(load_state(folder)[1]["steps"])
+    facts = load_state(folder)[1]
+    check_facts(facts, folder)
+    steps: int = facts["steps"]
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)

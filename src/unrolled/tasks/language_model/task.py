@@ -28,6 +28,7 @@ class LanguageModelTask(Task):
 
     name = "language-model"
     counted = "symbols"
+    carries = True
 
     def open(self, recipe: Recipe, base: Path, symbols: Vocabulary | None = None) -> Corpus:
         """See `Task`."""
