@@ -9,6 +9,9 @@ NO_CELL = "none"
 
 CELL_NAMES = ("rnn", "gru-simplified", "gru", "gru-torch", "lstm", "lstm-peephole", "lstm-peephole-previous")
 
+MOST_LAYERS = 1000
+"""A recipe may come from anyone, and every layer takes time to build, however small it is."""
+
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "softplus", "exp")
 
 
@@ -23,7 +26,7 @@ class ModelSettings:
     # no choices here: the command line also takes FILE.py:name, and a run may bring a cell of its own (see recipe.py)
     cell: str = setting("lstm", help=f"the recurrence: {', '.join(CELL_NAMES)}; on the command line also FILE.py:name")
     hidden: int = setting(512, minimum=1, help="hidden units of a layer and direction")
-    layers: int = setting(2, minimum=1, help="recurrent layers, one above the other")
+    layers: int = setting(2, minimum=1, maximum=MOST_LAYERS, help="recurrent layers, one above the other")
     bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
     chunk: int = setting(
         0,
@@ -45,7 +48,9 @@ class ModelSettings:
     weight_drop: float = setting(0.0, minimum=0, below=1, help="on the recurrent weights themselves")
     zoneout: float = setting(0.0, minimum=0, below=1, help="probability that a state keeps its previous value")
     tied: bool = setting(False, help="the output layer shares the embedding's weights")
-    head_layers: int = setting(0, minimum=0, help="feed-forward layers on every timestep, above the recurrent ones")
+    head_layers: int = setting(
+        0, minimum=0, maximum=MOST_LAYERS, help="feed-forward layers on every timestep, above the recurrent ones"
+    )
     head_size: int = setting(0, minimum=0, help="units of a feed-forward layer; 0: as hidden")
     residual: bool = setting(False, help="add a layer's input to its output where the sizes allow it")
     initialiser: str = setting(

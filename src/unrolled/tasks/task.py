@@ -18,6 +18,7 @@ from unrolled.errors import UserError
 if TYPE_CHECKING:
     from unrolled.data.examples import Files
     from unrolled.data.labelled import Example
+    from unrolled.models.build import Saved
     from unrolled.training.recipe import Recipe
 
 Measured = Callable[[int, int], None]
@@ -186,8 +187,11 @@ class Task(ABC):
         """Each kind of symbols: its name, how many there are, and what a table says of them after the number."""
 
     @abstractmethod
-    def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None) -> nn.Module:
-        """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names."""
+    def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None, *, saved: Saved | None = None) -> nn.Module:
+        """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names.
+
+        `saved` are the weights that it will take: one that they do not fit is refused before memory is taken for it.
+        """
 
     def batches(self, recipe: Recipe, material: Any, rank: int = 0, world: int = 1) -> Batches:
         """What to train on; of several processes each gets its share of every batch."""

@@ -17,7 +17,7 @@ import torch
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
-from unrolled.models.build import cell_of_run, check_weights, write_cell
+from unrolled.models.build import Saved, cell_of_run, check_weights, write_cell
 from unrolled.tasks import task_of
 from unrolled.tasks.task import Batches, Material, Task, parts_of
 from unrolled.tasks.transfer import put_vectors, take_weights
@@ -81,7 +81,8 @@ def begin(
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
     material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
-    model = task.build(recipe, material.symbols, cell)
+    saved = Saved(load_weights(init)[0], init) if init and whole else None
+    model = task.build(recipe, material.symbols, cell, saved=saved)
     say = _speaker(quiet, fabric)
     say(material.description)
     if init:
@@ -125,14 +126,15 @@ def resume(
         now = {key: os.path.relpath(path, folder) for key, path in data.items()}
         path, valid, test = (now.get(key, getattr(recipe.data, key)) for key in ("path", "valid", "test"))
         recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
-    facts = load_state(folder)[1]
+    tensors, facts = load_state(folder)
     check_facts(facts, folder)
+    last = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     steps: int = facts["steps"]
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
     material = _found_again(task, recipe, folder)
-    model = task.build(recipe, material.symbols, cell_of_run(folder)).to(fabric.device)
+    model = task.build(recipe, material.symbols, cell_of_run(folder), saved=Saved(last, folder)).to(fabric.device)
     say = _speaker(quiet, fabric)
     for difference in version_differences(folder):
         say(f"not the same as when the run began, so not bit for bit: {difference}")

@@ -1,8 +1,8 @@
 """What a training state must be before anything of it is used: facts of the right kind and range, and tensors of the
 right name, shape and type.
 
-A resumed run promises to end as if it had never been interrupted, so nothing is filled in and nothing is overlooked. And
-optimisers that run fused trust their tensors: one that is smaller than its parameter is written past its end.
+A resumed run promises to end as if it had never been interrupted, so nothing is filled in and nothing is overlooked.
+Optimisers that run fused trust their tensors, besides: one that is smaller than its parameter is written past its end.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def check_state(trainer: Trainer, tensors: Mapping[str, Tensor], facts: Mapping[
     expected = {**_model(trainer), **_optimiser(trainer, facts["step"], tensors), **_average(trainer)}
     expected |= _process(trainer, facts["step"])
     for name in sorted(expected.keys() ^ tensors.keys()):
-        raise _refused(trainer.folder, f"{name[:80]} is {'missing' if name in expected else 'not a tensor of this run'}")
+        raise _refused(
+            trainer.folder, f"{name[:80]} is {'missing' if name in expected else 'not a tensor of this run'}"
+        )
     for name, wanted in expected.items():
         tensor = tensors[name]
         if tuple(tensor.shape) != wanted.shape:
@@ -158,7 +160,9 @@ def _optimiser(trainer: Trainer, step: int, tensors: Mapping[str, Tensor]) -> di
     Only a learned initial state may have nothing: where every sequence is given its state, it never has a gradient.
     """
     if not step:
-        return {f"optimiser.{name}": Expected.like(value) for name, value in optimiser_tensors(trainer.optimiser).items()}
+        return {
+            f"optimiser.{name}": Expected.like(value) for name, value in optimiser_tensors(trainer.optimiser).items()
+        }
     entries = gathered_entries(trainer.settings)
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
     gathered = [parameter for group in trainer.optimiser.param_groups for parameter in group["params"]]
@@ -174,7 +178,7 @@ def _optimiser(trainer: Trainer, step: int, tensors: Mapping[str, Tensor]) -> di
 
 
 def gathered_entries(settings: TrainingSettings) -> dict[str, Tensor]:
-    """What an optimiser keeps for a parameter, as a step on a small one shows it: tensors like it, and single numbers."""
+    """What an optimiser keeps for a parameter, as a step on a small one shows it: tensors like it and single numbers."""
     small = nn.Module()
     small.weight = nn.Parameter(torch.zeros(2, 3))
     optimiser = optimiser_of(settings, small)

@@ -28,7 +28,7 @@ from unrolled.data.labelled import Example
 from unrolled.data.labels import Labels
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text, read_json
-from unrolled.models.build import built, input_kind, settings_cell
+from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
@@ -86,7 +86,9 @@ class ClassifyTask(Task):
         """See `Task`."""
         return [shown_inputs(symbols.inputs), shown_labels(symbols.labels)]
 
-    def build(self, recipe: Recipe, symbols: ClassSymbols, cell: Cell | None = None) -> Classifier:
+    def build(
+        self, recipe: Recipe, symbols: ClassSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> Classifier:
         """See `Task`."""
         labels = symbols.labels
         weights = balanced(torch.tensor(labels.counts)) if recipe.model.class_weights == "balanced" else None
@@ -96,7 +98,7 @@ class ClassifyTask(Task):
             recurrence = settings_cell(recipe.model, cell)
             return Classifier(recipe.model, kind, len(labels.names), recurrence, weights=weights)
 
-        return built(make, cell, lambda model: model.scores(*kind.example()))
+        return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved)
 
     def pieces(
         self, recipe: Recipe, model: Classifier, part: Part[Any], *, full: bool = False

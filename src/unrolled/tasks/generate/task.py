@@ -21,7 +21,7 @@ from unrolled.data.labels import LABELS, Labels
 from unrolled.data.pairs import AT_ONCE, ended, shifted
 from unrolled.data.vocabulary import BOS, EOS, Vocabulary
 from unrolled.errors import UserError
-from unrolled.models.build import built, settings_cell
+from unrolled.models.build import Saved, built, settings_cell
 from unrolled.models.generator import Generator as GeneratorModel
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.models.ngram import WittenBell
@@ -151,7 +151,9 @@ class GenerateTask(Task):
         shown = [shown_inputs(symbols.vocabulary)]
         return shown if symbols.labels is None else [*shown, shown_labels(symbols.labels)]
 
-    def build(self, recipe: Recipe, symbols: GenerateSymbols, cell: Cell | None = None) -> GeneratorModel:
+    def build(
+        self, recipe: Recipe, symbols: GenerateSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> GeneratorModel:
         """See `Task`."""
         classes = 0 if symbols.labels is None else len(symbols.labels.names)
 
@@ -162,7 +164,9 @@ class GenerateTask(Task):
             return GeneratorModel(recipe.model, len(symbols.vocabulary), classes, recurrence)
 
         label = torch.zeros(1, dtype=torch.int64) if classes else None
-        return built(make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label))
+        return built(
+            make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label), saved=saved
+        )
 
     def pieces(
         self, recipe: Recipe, model: GeneratorModel, part: SequencePart, *, full: bool = False

@@ -11,7 +11,7 @@ from unrolled.data.corpus import Corpus, open_corpus
 from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.data.windows import Windows, windows_of
-from unrolled.models.build import build_model
+from unrolled.models.build import Saved, build_model
 from unrolled.models.language_model import LanguageModel
 from unrolled.tasks.language_model.baseline import Bigram
 from unrolled.tasks.language_model.evaluation import Evaluation, Piece, combined, measured_windows
@@ -46,9 +46,11 @@ class LanguageModelTask(Task):
         """See `Task`."""
         return [("vocabulary", len(symbols), f"with <pad> <unk> <bos> <eos>; most frequent first: {first_of(symbols)}")]
 
-    def build(self, recipe: Recipe, symbols: Vocabulary, cell: Cell | None = None) -> LanguageModel:
+    def build(
+        self, recipe: Recipe, symbols: Vocabulary, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> LanguageModel:
         """See `Task`."""
-        return build_model(recipe.model, symbols, cell)
+        return build_model(recipe.model, symbols, cell, saved=saved)
 
     def batches(self, recipe: Recipe, material: Corpus, rank: int = 0, world: int = 1) -> Windows:
         """See `Task`."""
