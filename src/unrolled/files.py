@@ -118,6 +118,36 @@ def parsed_json(content: bytes, *, finite: bool = True) -> Any:
     return value
 
 
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Around code that uses what was read from a JSON file whose contents nothing has checked: figures, for people.
+
+    Raises:
+        UserError: the file holds something else than the code looks for.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"[:100]
+        raise UserError(f"{path} does not hold what belongs there ({reason}); copy the run folder again") from None
+
+
+def is_text_list(value: object) -> bool:
+    """Whether a value is a list of different texts, each of which UTF-8 can write (JSON can hold half a character)."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return False
+    try:
+        "".join(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return len(set(value)) == len(value)
+
+
+def is_number(value: object, minimum: float, maximum: float) -> bool:
+    """Whether a value is a number (true and false are none) from ``minimum`` to ``maximum``."""
+    return type(value) in (int, float) and minimum <= value <= maximum  # type: ignore[operator]
+
+
 def check_depth(value: object) -> None:
     """Refuse lists and mappings that are nested more deeply than `DEEPEST`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from unrolled.cells import CELLS, Cell
 from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
-from unrolled.files import read_json
+from unrolled.files import is_text_list, read_json
 from unrolled.inspecting.embeddings import Embeddings, embeddings_of
 from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay, multiply_recurrent
 from unrolled.inspecting.observation import Observation, observation, observing
@@ -63,7 +64,10 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The figures that training ended with; empty while it has not."""
         path = self.folder / METRICS
-        return read_json(path) if os.path.lexists(path) else {}
+        found = read_json(path) if os.path.lexists(path) else {}
+        if not is_text_list([json.dumps(found, ensure_ascii=False)]):
+            raise UserError(f"{path} holds half a character; copy the run folder again")
+        return found
 
     @cached_property
     def material(self) -> Any:

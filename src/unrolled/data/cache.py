@@ -39,8 +39,9 @@ def anything(path: Path, about: dict[str, Any]) -> bool:
 def kept(key: Mapping[str, object], make: Make, sound: Sound = anything) -> tuple[Path, dict[str, Any]]:
     """The data file made by ``make`` for this ``key``, and what was remembered about it; made only if not there whole.
 
-    An entry that is damaged, half-written, another key's, or that ``sound`` refuses is made again. Where the cache folder cannot be written to, a temporary folder
-    serves, until the program ends. UserError when that cannot be written to either.
+    An entry that is damaged, half-written, another key's, or that ``sound`` refuses is made again. Where the cache
+    folder cannot be written to, a temporary folder serves, until the program ends. UserError when that cannot be
+    written to either.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder()

@@ -178,7 +178,11 @@ def _optimiser(trainer: Trainer, step: int, tensors: Mapping[str, Tensor]) -> di
 
 
 def gathered_entries(settings: TrainingSettings) -> dict[str, Tensor]:
-    """What an optimiser keeps for a parameter, as a step on a small one shows it: tensors like it and single numbers."""
+    """What an optimiser keeps for a parameter, as a step on a small one shows it: tensors like it, or single numbers.
+
+    >>> sorted(gathered_entries(TrainingSettings(optimiser="adamw")))
+    ['exp_avg', 'exp_avg_sq', 'step']
+    """
     small = nn.Module()
     small.weight = nn.Parameter(torch.zeros(2, 3))
     optimiser = optimiser_of(settings, small)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from unrolled.data.examples import (
 from unrolled.data.labelled import Example
 from unrolled.data.labels import Labels
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, read_json
+from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
 
 CALIBRATION = "calibration.json"
+TEMPERATURES = (0.01, 100.0)
+"""The range of temperatures that a run folder may have; what is fitted lies well inside."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,14 @@ class ClassifyTask(Task):
 
     def restore(self, model: Classifier, folder: Path) -> None:
         """Put back what `conclude` found."""
-        if (folder / CALIBRATION).exists():
+        if os.path.lexists(folder / CALIBRATION):
             written = read_json(folder / CALIBRATION).get("temperature")
-            if not isinstance(written, int | float) or not 0 < written < 1e6:
-                raise UserError(f'{folder / CALIBRATION} is not whole: "temperature" must be a positive number')
+            if not is_number(written, *TEMPERATURES):
+                low, high = TEMPERATURES
+                raise UserError(
+                    f'{folder / CALIBRATION} is not whole: "temperature" must be a number from {low:g} to {high:g}; '
+                    "copy the run folder again"
+                )
             model.temperature = float(written)
 
     def unit(self, recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -143,7 +144,7 @@ class GenerateTask(Task):
 
     def load_symbols(self, folder: Path) -> GenerateSymbols:
         """See `Task`."""
-        labels = Labels.load(folder) if (folder / LABELS).exists() else None
+        labels = Labels.load(folder) if os.path.lexists(folder / LABELS) else None
         return GenerateSymbols(Vocabulary.load(folder / VOCABULARY), labels)
 
     def shown_symbols(self, symbols: GenerateSymbols) -> list[tuple[str, int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from unrolled.data.labelled import Example
 from unrolled.data.tag_labels import TagLabels
 from unrolled.data.tag_schemes import spans_of, transitions
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, read_json
+from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger, Transitions
 from unrolled.tasks.classify.task import shown_inputs
@@ -185,10 +186,13 @@ class TagTask(Task):
 
     def restore(self, model: Tagger, folder: Path) -> None:
         """Put back what `conclude` found."""
-        if (folder / DECISION).exists():
+        if os.path.lexists(folder / DECISION):
             written = read_json(folder / DECISION).get("handicap")
-            if not isinstance(written, int | float) or not 0 <= written < 1e6:
-                raise UserError(f'{folder / DECISION} is not whole: "handicap" must be a number, 0 or more')
+            if not is_number(written, 0, 1e6):
+                raise UserError(
+                    f'{folder / DECISION} is not whole: "handicap" must be a number, 0 or more; '
+                    "copy the run folder again"
+                )
             model.handicap = float(written)
 
     def unit(self, recipe: Recipe) -> str:
