@@ -280,10 +280,10 @@ def check_plain_folder(folder: Path) -> None:
             return
         if folder.is_symlink() or not folder.is_dir():
             raise UserError(f"{folder} is not a plain folder; remove it")
-        for entry in os.scandir(folder):
-            status = entry.stat(follow_symlinks=False)
+        for file in folder.iterdir():
+            status = file.lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                raise UserError(f"{folder / entry.name} is a link, or not a plain file; remove it")
+                raise UserError(f"{file} is a link, or not a plain file; remove it")
 
 
 @contextmanager
