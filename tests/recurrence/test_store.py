@@ -1,4 +1,4 @@
-"""Kernels on disk are machine code: run only where no one else can have written them, and where they are what was kept."""
+"""Kernels on disk are machine code: run only where no one else can have written them, and as they were kept."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training state that is not one of this run is refused, whatever is wrong with it; a whole one goes on bit for bit."""
+"""A training state that is not one of this run is refused, whatever is wrong with it; a whole one goes on."""
 
 import json
 import re
@@ -168,7 +168,7 @@ def test_a_state_of_deep_json_is_refused(whole: Path, tmp_path: Path) -> None:
     tensors, _ = load_state(whole)
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     save_file(tensors, run / "state.safetensors", {"state": "[" * 100_000})
-    with pytest.raises(UserError, match="is not JSON .*nested too deeply"):
+    with pytest.raises(UserError, match=r"is not JSON .*nested too deeply"):
         resume(run, device="cpu", quiet=True)
 
 
