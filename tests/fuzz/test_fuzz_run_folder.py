@@ -84,8 +84,7 @@ def test_a_spoiled_run_folder_is_used_or_refused(runs: dict[str, Path], tmp_path
     run = a_copy(runs[kind], tmp_path / "run", name, after)
     try:
         load(run)
-    except UserError as error:
-        assert str(error), "it says why"
+    except UserError:
         return
     for verb, *words in [("show",), *TRY[kind]]:
         answer = here(verb, str(run), *words)  # raises what would be a traceback
@@ -102,7 +101,6 @@ def test_a_spoiled_log_is_read_or_refused(runs: dict[str, Path], tmp_path: Path,
         read_log(run)
         learning_curves([run])
         truncate_log(run, 1)
-    except UserError as error:
-        assert str(error)
-    else:
-        assert all(entry["step"] <= 1 for entry in read_log(run))
+    except UserError:
+        return
+    assert all(entry["step"] <= 1 for entry in read_log(run))
