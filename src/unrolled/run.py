@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +17,19 @@ from unrolled.cells import CELLS, Cell
 from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
-from unrolled.files import read_json
+from unrolled.files import is_text_list, read_json
 from unrolled.inspecting.embeddings import Embeddings, embeddings_of
 from unrolled.inspecting.gradients import GradientDecay, Watched, gradient_decay, multiply_recurrent
 from unrolled.inspecting.observation import Observation, observation, observing
-from unrolled.models.build import cell_of_file, cell_of_run, check_weights
+from unrolled.models.build import Saved, cell_of_file, cell_of_run, check_weights
 from unrolled.nn.recurrent import Recurrent
 from unrolled.recurrence.keeping import keeping_of
 from unrolled.recurrence.program import outline
 from unrolled.tasks import FOLDERS, task_of
 from unrolled.tasks.task import parts_of
 from unrolled.training.recipe import Recipe, load_recipe
-from unrolled.training.run_folder import RECIPE, check_run_folder, load_weights
-from unrolled.training.session import METRICS, begin
+from unrolled.training.run_folder import METRICS, RECIPE, check_run_folder, load_weights
+from unrolled.training.session import begin
 
 
 class Run:
@@ -51,8 +53,8 @@ class Run:
     def __init__(self, folder: Path, recipe: Recipe, *, device: str = "cpu") -> None:
         self.folder, self.recipe, self.task = folder, recipe, task_of(recipe.task)
         self.symbols: Any = self.task.load_symbols(folder)
-        self.model: Any = self.task.build(recipe, self.symbols, cell_of_run(folder))
         tensors, self.weights_metadata = load_weights(folder)
+        self.model: Any = self.task.build(recipe, self.symbols, cell_of_run(folder), saved=Saved(tensors, folder))
         check_weights(self.model, tensors, folder)
         self.task.restore(self.model, folder)
         self.device = torch.device(device)
@@ -62,7 +64,10 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The figures that training ended with; empty while it has not."""
         path = self.folder / METRICS
-        return read_json(path) if path.exists() else {}
+        found = read_json(path) if os.path.lexists(path) else {}
+        if not is_text_list([json.dumps(found, ensure_ascii=False)]):
+            raise UserError(f"{path} holds half a character; copy the run folder again")
+        return found
 
     @cached_property
     def material(self) -> Any:

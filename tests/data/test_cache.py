@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +79,55 @@ def no_data(data: Path, about: Path) -> None:
     data.unlink()
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, empty_json, other_json, changed_json, no_json, no_data])
+def deep_json(data: Path, about: Path) -> None:
+    about.write_text("[" * 100_000)
+
+
+def a_pipe_for_data(data: Path, about: Path) -> None:
+    data.unlink()
+    os.mkfifo(data)
+
+
+def a_device_for_json(data: Path, about: Path) -> None:
+    about.unlink()
+    about.symlink_to("/dev/zero")
+
+
+def a_folder_for_json(data: Path, about: Path) -> None:
+    about.unlink()
+    about.mkdir()
+
+
+def another_entry(data: Path, about: Path) -> None:
+    other, _ = kept({"other": 1}, lambda path: {"size": path.write_bytes(b"other")})
+    shutil.copy(other, data)
+    shutil.copy(other.with_suffix(".json"), about)
+
+
+DAMAGES = [
+    truncate, flip, empty_json, other_json, changed_json, no_json, no_data, deep_json, a_pipe_for_data,
+    a_device_for_json, another_entry,
+]  # fmt: skip
+
+
+def test_a_folder_in_the_way_does_not_end_the_program(folder):
+    make = Maker()
+    data, _ = kept({}, make)
+    a_folder_for_json(data, data.with_suffix(".json"))
+    path, about = kept({}, make)
+    assert path.read_bytes() == b"data" * 100
+    assert about == {"words": ["a", "b"]}
+
+
+def test_an_entry_that_is_not_sound_is_made_again(folder):
+    make, answers = Maker(), iter([False, True])
+    assert kept({}, make) == kept({}, make, lambda path, about: next(answers))
+    assert make.calls == 2
+    assert kept({}, make, lambda path, about: next(answers))
+    assert make.calls == 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_entry_is_made_again(folder, damage):
     make = Maker()
     data, _ = kept({}, make)

@@ -1,5 +1,6 @@
 """`unrolled show`: what is in a run folder."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,20 @@ EXAMPLES = ("unrolled show runs/demo", "unrolled show runs/demo --json")
 @verb
 def show(common: Common, run: RunFolder) -> None:
     """What a run folder holds: task, data, vocabulary, model, training, figures, files, versions."""
+    from unrolled.files import understood
+    from unrolled.training.run_folder import METRICS
+
     opened = common.load(run, "show")
     facts = facts_of(opened)
     if common.json:
         say_json(facts)
         return
+    with understood(opened.folder / METRICS):
+        figures = {part: facts["metrics"][part] for part in ("validation", "test") if part in facts["metrics"]}
+        paragraph = table([[name, text] for name, text in paragraphs(opened, facts)])
+        parts = [f"\n{part} part\n{part_text(facts['task'], own)}" for part, own in figures.items()]
     print(f"{run}: {facts['task']}, {opened.recipe.model.cell}, {opened.recipe.data.level} level\n")
-    print(table([[name, text] for name, text in paragraphs(opened, facts)]))
-    for part in ("validation", "test"):
-        if part in facts["metrics"]:
-            print(f"\n{part} part\n{part_text(facts['task'], facts['metrics'][part])}")
+    print("\n".join([paragraph, *parts]))
     print("\n" + table([[name, size(count)] for name, count in facts["files"].items()], right="-r"))
 
 
@@ -50,7 +55,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
 
 
 def _optional(read: Any, path: Path) -> dict[str, Any]:
-    return read(path) if path.exists() else {}
+    return read(path) if os.path.lexists(path) else {}
 
 
 def files_of(folder: Path) -> dict[str, int]:
@@ -60,8 +65,8 @@ def files_of(folder: Path) -> dict[str, int]:
 
 
 def _bytes(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in inside if file.is_file())
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in inside if not file.is_dir())
 
 
 def paragraphs(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -88,7 +88,9 @@ def agreement_path() -> Path:
         path.write_bytes(agreement_text().encode())
         return {}
 
-    return kept({"agreement": 1, "count": COUNT, "longest": LONGEST}, make)[0]
+    return kept(
+        {"agreement": 1, "count": COUNT, "longest": LONGEST}, make, lambda path, _: bool(path.read_text("utf-8"))
+    )[0]
 
 
 def _between(draw: random.Random, distance: int) -> list[str]:

@@ -26,4 +26,4 @@ def builtin_path() -> Path:
         path.write_bytes(text.encode())
         return {}
 
-    return kept({"builtin": text}, make)[0]
+    return kept({"builtin": text}, make, lambda path, _: path.read_bytes() == text.encode())[0]

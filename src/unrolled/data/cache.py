@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
+from unrolled.files import open_regular, parsed_json, read_regular
 
 Make = Callable[[Path], dict[str, Any]]
 """Writes its data at the given path and returns what is to be remembered about them (JSON)."""
+Sound = Callable[[Path, dict[str, Any]], bool]
+"""Whether an entry that was found is what its maker would have written: anyone may have put it there."""
+LARGEST_ENTRY = 1 << 30
+"""Bytes of what is remembered about some data that are read at most."""
 
 
 def cache_folder() -> Path:
@@ -26,29 +31,35 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path("~/.cache").expanduser()) / "unrolled"
 
 
-def kept(key: Mapping[str, object], make: Make) -> tuple[Path, dict[str, Any]]:
+def anything(path: Path, about: dict[str, Any]) -> bool:
+    """Every entry is sound: for data that are never taken for more than what they are."""
+    return True
+
+
+def kept(key: Mapping[str, object], make: Make, sound: Sound = anything) -> tuple[Path, dict[str, Any]]:
     """The data file made by ``make`` for this ``key``, and what was remembered about it; made only if not there whole.
 
-    A damaged or half-written entry is made again. Where the cache folder cannot be written to, a temporary folder
-    serves, until the program ends. UserError when that cannot be written to either.
+    An entry that is damaged, half-written, another key's, or that ``sound`` refuses is made again. Where the cache
+    folder cannot be written to, a temporary folder serves, until the program ends. UserError when that cannot be
+    written to either.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder()
-    found = _find(folder, name)
+    found = _find(folder, name, sound)
     if found:
         return found
     try:
         return _make(folder, name, make)
     except OSError:
-        return _elsewhere(folder, name, make)
+        return _elsewhere(folder, name, make, sound)
 
 
-def _find(folder: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
+def _find(folder: Path, name: str, sound: Sound) -> tuple[Path, dict[str, Any]] | None:
     data = folder / f"{name}.bin"
     try:
-        entry = json.loads((folder / f"{name}.json").read_bytes())
+        entry = parsed_json(read_regular(folder / f"{name}.json", LARGEST_ENTRY))
         about = dict(entry["about"])
-        if entry["checksum"] == _checksum(data, about):
+        if entry["checksum"] == _checksum(name, data, about) and sound(data, about):
             return data, about
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -62,7 +73,7 @@ def _make(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
         draft = workplace / "data"
         about = make(draft)
         _sync(draft)
-        entry = json.dumps({"checksum": _checksum(draft, about), "about": about})
+        entry = json.dumps({"checksum": _checksum(name, draft, about), "about": about})
         (workplace / "entry").write_text(entry, encoding="utf-8")
         _sync(workplace / "entry")
         os.replace(draft, folder / f"{name}.bin")
@@ -73,10 +84,10 @@ def _make(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
     return folder / f"{name}.bin", about
 
 
-def _elsewhere(folder: Path, name: str, make: Make) -> tuple[Path, dict[str, Any]]:
+def _elsewhere(folder: Path, name: str, make: Make, sound: Sound) -> tuple[Path, dict[str, Any]]:
     try:
         temporary = _temporary_folder()
-        return _find(temporary, name) or _make(temporary, name, make)
+        return _find(temporary, name, sound) or _make(temporary, name, make)
     except OSError as error:
         raise UserError(
             f"cannot write to the cache folder {folder}, nor to a temporary one ({error.strerror or error}); "
@@ -96,10 +107,10 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _checksum(path: Path, about: dict[str, Any]) -> str:
-    """Size and CRC-32 of the data and of what is remembered: against damage, not against malice."""
-    value = zlib.crc32(json.dumps(about, sort_keys=True).encode())
-    with path.open("rb") as file:
+def _checksum(name: str, path: Path, about: dict[str, Any]) -> str:
+    """Size and CRC-32 of the entry's name, its data and what is remembered: against damage, not against malice."""
+    value = zlib.crc32(name.encode() + json.dumps(about, sort_keys=True).encode())
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             value = zlib.crc32(block, value)
         return f"{file.tell()}-{value:08x}"

@@ -244,7 +244,15 @@ def _learned_bpe(file: TextFile, settings: DataSettings, scheme: Scheme, split: 
         path.write_text(subwords.trained(_training_text(file, scheme, split), size), encoding="utf-8")
         return {}
 
-    return kept(key, make)[0].read_text(encoding="utf-8")
+    return kept(key, make, _is_bpe)[0].read_text(encoding="utf-8")
+
+
+def _is_bpe(path: Path, about: dict[str, Any]) -> bool:
+    """Whether an entry of the cache is a byte-level BPE."""
+    try:
+        return all(map(subwords.token_bytes, subwords.tokens(path.read_text(encoding="utf-8"))))
+    except Exception:  # `tokenizers` raises bare Exception for JSON that it cannot read
+        return False
 
 
 def _training_text(file: TextFile, scheme: Scheme, split: Split) -> Iterator[str]:

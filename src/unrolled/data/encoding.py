@@ -1,6 +1,7 @@
 """One mechanism for every level: a text becomes an `EncodedText`, kept in the cache, independent of any vocabulary."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,8 @@ from unrolled.errors import UserError
 
 VERSION = 1
 """Of what is in the cache: raise it whenever the same text would be encoded differently."""
+CHECKED = 1 << 20
+"""Surfaces that are looked at together."""
 PARALLEL_FROM = 32 << 20
 """Bytes of text from which threads are worth starting."""
 
@@ -83,7 +86,7 @@ def encode_file(file: TextFile, scheme: Scheme, progress: Progress | None = None
     content = file.digest()
     named = asdict(scheme) | {"tokenizer": hashlib.sha256(scheme.tokenizer.encode()).hexdigest()}
     key = {"content": content, "version": VERSION, **named}
-    path, about = kept(key, partial(_write, file, scheme, progress))
+    path, about = kept(key, partial(_write, file, scheme, progress), partial(_is_sound, scheme))
     surfaces = np.asarray(np.memmap(path, dtype=about["dtype"], mode="r"))
     return EncodedText(surfaces, about["lexicon"], about["characters"], content, str(file.path), scheme)
 
@@ -159,6 +162,32 @@ def _write(file: TextFile, scheme: Scheme, progress: Progress | None, path: Path
     if not writer.count:
         raise UserError(f"{file.path} has no line that is not blank; give a file with something in it")
     return {"dtype": writer.dtype.name, "lexicon": encoder.lexicon, "characters": encoder.characters}
+
+
+def _is_sound(scheme: Scheme, path: Path, about: dict[str, Any]) -> bool:
+    """Whether an entry of the cache holds surfaces of a lexicon of this scheme, at least one."""
+    lexicon, dtype = about["lexicon"], about["dtype"]
+    if dtype not in ("uint8", "uint16", "uint32") or type(about["characters"]) is not int or about["characters"] < 1:
+        return False
+    if not isinstance(lexicon, list) or lexicon[:1] != [END_OF_LINE] or not _is_lexicon(lexicon[1:], scheme):
+        return False
+    size = path.stat().st_size
+    if not size or size % np.dtype(dtype).itemsize:
+        return False
+    surfaces = np.memmap(path, dtype=dtype, mode="r")
+    return all(
+        int(surfaces[start : start + CHECKED].max()) < len(lexicon) for start in range(0, len(surfaces), CHECKED)
+    )
+
+
+def _is_lexicon(symbols: list[Any], scheme: Scheme) -> bool:
+    if scheme.level == "bpe":
+        return symbols == subwords.tokens(scheme.tokenizer)
+    if not all(isinstance(symbol, str) and symbol for symbol in symbols) or len(set(symbols)) < len(symbols):
+        return False
+    "".join(symbols).encode()  # UnicodeEncodeError, a ValueError, for lone surrogates
+    longest = {"character": 1, "byte": 1}.get(scheme.level, math.inf)
+    return all(len(symbol) <= longest for symbol in symbols) and (scheme.level != "byte" or max(symbols) < "\u0100")
 
 
 def _passes(file: TextFile, scheme: Scheme, progress: Progress | None) -> Callable[[], Iterator[str]]:

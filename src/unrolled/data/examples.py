@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +28,12 @@ from unrolled.data.splitting import PART_NAMES, Split
 from unrolled.data.vectors import vector_words
 from unrolled.data.vocabulary import UNK, Vocabulary
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, read_json
+from unrolled.files import atomic_write_text, is_number, read_json
 
 FRAMES = "frames.json"
 VOCABULARY = "vocabulary.json"
+SMALLEST, FARTHEST = 1e-12, 1e39
+"""Below the first a number is taken not to change at all; no mean or deviation of float32 is above the second."""
 UNCOUNTED = -1
 """The target of a timestep past its sequence's end."""
 
@@ -49,7 +52,7 @@ class FrameScale:
         """The scale of some frames; a number that never changes has deviation 1."""
         frames = np.concatenate(list(sequences)).astype(np.float64)
         deviation = frames.std(axis=0)
-        return cls(tuple(frames.mean(axis=0)), tuple(np.where(deviation > 1e-12, deviation, 1.0)))
+        return cls(tuple(frames.mean(axis=0)), tuple(np.where(deviation > SMALLEST, deviation, 1.0)))
 
     def scaled(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """(T, D) frames, standardised."""
@@ -380,13 +383,15 @@ def save_inputs(inputs: Inputs, folder: Path) -> None:
 
 def load_inputs(folder: Path) -> Inputs:
     """What `save_inputs` kept."""
-    if not (folder / FRAMES).exists():
+    if not os.path.lexists(folder / FRAMES):
         return Vocabulary.load(folder / VOCABULARY)
     written = read_json(folder / FRAMES)
-    try:
-        mean, deviation = (tuple(map(float, written[key])) for key in ("mean", "deviation"))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f'{folder / FRAMES} is not whole: it needs lists "mean" and "deviation"') from None
-    if len(mean) != len(deviation) or not mean or not all(deviation):
-        raise UserError(f"{folder / FRAMES} is not whole: its lists must be of one length, and no deviation 0")
-    return FrameScale(mean, deviation)
+    mean, deviation = written.get("mean"), written.get("deviation")
+    if not isinstance(mean, list) or not isinstance(deviation, list):
+        raise UserError(f'{folder / FRAMES} is not whole: it needs lists "mean" and "deviation"')
+    if len(mean) != len(deviation) or not mean:
+        raise UserError(f"{folder / FRAMES} is not whole: its lists must be of one length")
+    numbers = all(is_number(value, -FARTHEST, FARTHEST) for value in mean)
+    if not numbers or not all(is_number(value, SMALLEST, FARTHEST) for value in deviation):
+        raise UserError(f"{folder / FRAMES} is not whole: its lists must hold numbers, and no deviation 0")
+    return FrameScale(tuple(map(float, mean)), tuple(map(float, deviation)))

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Self
 
 from unrolled.errors import UnknownLabel, UserError
-from unrolled.files import atomic_write_text, read_json
+from unrolled.files import atomic_write_text, is_number, is_text_list, read_json
 
 LABELS = "labels.json"
+KINDS = ("class", "stars", "number")
+MOST_COUNTED = 2**53
+FARTHEST = 1e200
+"""The largest mean or deviation of a run folder: what is computed from it stays finite."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +99,41 @@ class Labels:
         """What `save` kept; UserError where it is not whole."""
         path = folder / LABELS
         written = read_json(path)
-        try:
-            made = cls(
-                str(written["kind"]), tuple(map(str, written["names"])), tuple(map(int, written["counts"])),
-                float(written["mean"]), float(written["deviation"]),
-            )  # fmt: skip
-            whole = made.kind in ("class", "stars", "number") and len(made.names) == len(made.counts)
-            if made.kind == "stars":
-                _ = made.values
-        except (KeyError, TypeError, ValueError):
-            whole = False
-        if not whole or (made.kind == "number") == bool(made.names) or not made.deviation:
-            raise UserError(f"{path} is not whole; copy the run folder again, or train anew")
-        return made
+        kind, names, counts, mean, deviation = (
+            written.get(key) for key in ("kind", "names", "counts", "mean", "deviation")
+        )
+        if fault := _fault(kind, names, counts) or _scale_fault(mean, deviation):
+            raise UserError(f"{path} is not whole ({fault}); copy the run folder again, or train anew")
+        return cls(str(kind), tuple(names or ()), tuple(counts or ()), float(mean or 0), float(deviation or 1))
+
+
+def _fault(kind: object, names: object, counts: object) -> str | None:
+    """What is wrong with the classes of a run folder."""
+    if kind not in KINDS:
+        return f'"kind" must be one of {", ".join(KINDS)}'
+    if not is_text_list(names) or not isinstance(names, list):
+        return '"names" must be a list of different texts'
+    if not isinstance(counts, list) or not all(type(one) is int and 0 < one <= MOST_COUNTED for one in counts):
+        return '"counts" must be a list of whole numbers above 0'
+    if len(counts) != len(names) or (kind == "number") == bool(names):
+        return '"names" and "counts" must be of the same length, and empty for numbers only'
+    if kind == "stars" and not _rise(names):
+        return '"names" of stars must be numbers that rise'
+    return None
+
+
+def _rise(names: list[str]) -> bool:
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        return False
+    return all(map(math.isfinite, values)) and values == sorted(values)
+
+
+def _scale_fault(mean: object, deviation: object) -> str | None:
+    if not is_number(mean, -FARTHEST, FARTHEST) or not is_number(deviation, 1 / FARTHEST, FARTHEST):
+        return '"mean" must be a number and "deviation" one above 0'
+    return None
 
 
 def number_in(label: str, place: str) -> float:

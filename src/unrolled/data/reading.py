@@ -4,6 +4,7 @@ import codecs
 import gzip
 import hashlib
 import lzma
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -37,9 +38,12 @@ class TextFile:
         if path.is_dir():
             raise UserError(f"{path} is a folder; give a text file")
         try:
-            self.size = path.stat().st_size
+            status = path.stat()
         except OSError as error:
             raise _unreadable(path, error) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a plain file; it is read more than once, so copy what it gives into a file")
+        self.size = status.st_size
 
     def digest(self) -> str:
         """SHA-256 of the file's bytes as they lie on disk."""

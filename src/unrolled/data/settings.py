@@ -32,7 +32,7 @@ class DataSettings:
         "", choices=("", "agreement", "adding", "copy"),
         help="data made here in the place of path: agreement (language-model), adding (classify), copy (tag)",
     )  # fmt: skip
-    made_length: int = setting(100, minimum=2, help="made: the timesteps of adding, the pause of copy")
+    made_length: int = setting(100, minimum=2, maximum=10_000, help="made: the timesteps of adding, the pause of copy")
     valid: str = setting("", help="a text to validate on; then all of path is for training")
     test: str = setting("", help="a text to test on")
     format: str = setting(

@@ -1,5 +1,6 @@
 """The stated rule by which one file becomes a training, a validation and a test part."""
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+_PERCENT = re.compile(r"\s*(\d{1,3}(\.\d{0,20})?|\.\d{1,20})\s*", re.ASCII)
 PART_NAMES = ("train", "validation", "test")
 
 
@@ -67,13 +69,13 @@ class Split:
 
 
 def _shares(written: str) -> tuple[Fraction, Fraction, Fraction]:
-    try:
-        percents = [Fraction(share) for share in written.split("/")]
-    except (ValueError, ZeroDivisionError):
-        percents = []
-    if not 1 <= len(percents) <= 3 or sum(percents) != 100 or min(percents) < 0 or percents[0] == 0:
+    shares = written.split("/")
+    # only digits: a fraction also takes 1e999999999, and computes it
+    plain = len(shares) <= 3 and all(_PERCENT.fullmatch(share) for share in shares)
+    percents = [Fraction(share.strip()) for share in shares] if plain else []
+    if not percents or sum(percents) != 100 or percents[0] == 0:
         raise UserError(
-            f'data.split = "{written}" is not a rule: write percents that add up to 100, as "90/5/5" '
+            f'data.split = "{written[:40]}" is not a rule: write percents that add up to 100, as "90/5/5" '
             '(train/validation/test), "90/10" or "100", or, for lines, "mod10"'
         )
     train, validation, test = ([share / 100 for share in percents] + [Fraction(0)] * 2)[:3]

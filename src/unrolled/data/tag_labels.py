@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.data.tag_schemes import check, converted, label_set, scheme_of, types_of
+from unrolled.data.tag_schemes import SCHEMES, check, converted, label_set, scheme_of, types_of
 from unrolled.errors import UnknownLabel, UserError
-from unrolled.files import atomic_write_text, read_json
+from unrolled.files import atomic_write_text, is_text_list, read_json
 
 LABELS = "labels.json"
 
@@ -85,8 +85,20 @@ class TagLabels:
         """What `save` kept; UserError where it is not whole."""
         path = folder / LABELS
         written = read_json(path)
-        names = written.get("names")
-        schemes = [written.get(key) for key in ("scheme", "written")]
-        if not isinstance(names, list) or not all(isinstance(one, str) for one in [*names, *schemes]) or not names:
-            raise UserError(f"{path} is not whole; copy the run folder again, or train anew")
-        return cls(tuple(names), str(schemes[0]), str(schemes[1]))
+        names, scheme, files = (written.get(key) for key in ("names", "scheme", "written"))
+        if fault := _fault(names, scheme, files):
+            raise UserError(f"{path} is not whole ({fault}); copy the run folder again, or train anew")
+        return cls(tuple(names or ()), str(scheme), str(files))
+
+
+def _fault(names: object, scheme: object, written: object) -> str | None:
+    """What is wrong with the labels of a run folder."""
+    if not is_text_list(names) or not isinstance(names, list) or not names:
+        return '"names" must be a list of different texts'
+    if (scheme, written) == ("", ""):
+        return None
+    if scheme not in SCHEMES or written not in SCHEMES:
+        return f'"scheme" and "written" must both be empty, or of {", ".join(SCHEMES)}'
+    if set(names) != set(label_set(types_of([names]), str(scheme))):
+        return f'"names" are not the labels of {scheme}'
+    return None

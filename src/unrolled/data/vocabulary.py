@@ -16,7 +16,7 @@ from unrolled.data.encoding import lowered, utf8
 from unrolled.data.settings import LEVELS, WORDS
 from unrolled.data.surfaces import END_OF_LINE, split_words
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text
+from unrolled.files import LARGEST_JSON, atomic_write_text, is_text_list, parsed_json, read_regular
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -170,10 +170,12 @@ class Vocabulary:
     def load(cls, path: Path) -> Self:
         """Read what ``save`` wrote; UserError, with the file's name, when it is not that."""
         try:
-            written = json.loads(path.read_bytes())
+            written = parsed_json(read_regular(path, LARGEST_JSON))
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; give a run folder that holds a vocabulary") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from None
+        except ValueError as error:
             raise UserError(f"cannot read the vocabulary {path}: {error}") from None
         try:
             return cls(**_checked(written))
@@ -233,6 +235,8 @@ def _checked(written: object) -> dict[str, Any]:
     for key, kind in kinds.items():
         if type(written.get(key)) is not kind:
             raise _Broken(f'"{key}" is missing or of the wrong kind')
+    if not all(is_text_list([written[key]]) for key in ("unknown", "alphabet")):
+        raise _Broken('"unknown" or "alphabet" holds half a character')
     if written["level"] not in LEVELS or written["words"] not in WORDS:
         raise _Broken('"level" or "words" is none that is known')
     _check_symbols(written["symbols"], written["level"], written["tokenizer"])
@@ -243,8 +247,8 @@ def _check_symbols(symbols: list[Any], level: str, tokenizer: str) -> None:
     if not all(isinstance(symbol, str) for symbol in symbols) or tuple(symbols[:4]) != SPECIALS:
         raise _Broken(f'"symbols" must be strings that begin with {", ".join(SPECIALS)}')
     ordinary = set(symbols[4:])
-    if len(ordinary) != len(symbols) - 4:
-        raise _Broken('"symbols" repeats a symbol')
+    if not is_text_list(symbols[4:]):
+        raise _Broken('"symbols" repeats a symbol, or holds half a character')
     if level == "byte" and ordinary != set(map(chr, range(256))):
         raise _Broken('"symbols" are not the 256 bytes')
     if level == "bpe" and ordinary != _tokens(tokenizer):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _curve(folder: Path) -> LearningCurve:
     recipe, entries = load_recipe(folder / RECIPE, own_cell=True), read_log(folder)
     train, valid = (
         tuple(
-            (entry["step"], float(entry["loss"]), float(entry.get("seconds") or 0.0))
+            (entry["step"], float(entry["loss"]), _number(entry.get("seconds")))
             for entry in entries
             if entry.get("kind") == kind and _is_number(entry.get("loss"))
         )
@@ -106,14 +106,19 @@ def _norms(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, float]]:
         if entry.get("kind") == "train" and _is_number(entry.get("norm")):
             yield entry["step"], float(entry["norm"])
         elif entry.get("kind") == "alarm":
-            last = entry.get("norms") or []
+            last = entry.get("norms")
+            last = last if isinstance(last, list) else []
             for step, norm in enumerate(last, start=entry["step"] - len(last)):
                 if _is_number(norm):
                     yield step, float(norm)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def _number(value: Any) -> float:
+    return float(value) if _is_number(value) else 0.0
 
 
 def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
@@ -143,29 +148,35 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     save_figure(figure, path)
 
 
+def _clamped(values: Iterable[float]) -> list[float]:
+    return [max(-HIGHEST, min(value, HIGHEST)) for value in values]
+
+
 def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
     label = curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
     if curve.train:
         steps, losses, _ = zip(*curve.train, strict=True)
-        axes.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.45, linestyle=style)
+        axes.plot(steps, _clamped(losses), color=colour, linewidth=0.7, alpha=0.45, linestyle=style)
     steps, losses, _ = zip(*curve.valid, strict=True) if curve.valid else ((), (), ())
     few = {"marker": "o", "markersize": 4} if len(losses) < 3 else {}
-    axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style, label=label, **few)
+    axes.plot(steps, _clamped(losses), color=colour, linewidth=1.9, linestyle=style, label=label, **few)
     if curve.best is not None:
-        axes.plot(*curve.best[:2], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour)
+        axes.plot(
+            curve.best[0], *_clamped(curve.best[1:2]), "o", markersize=8, markerfacecolor="none", markeredgecolor=colour
+        )
 
 
 def _draw_norms(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
     steps, norms = zip(*curve.norms, strict=True) if curve.norms else ((), ())
     few = {"marker": "o", "markersize": 4} if len(norms) < 20 else {}
-    axes.plot(steps, [min(norm, HIGHEST) for norm in norms], color=colour, linewidth=1.0, linestyle=style, **few)
+    axes.plot(steps, _clamped(norms), color=colour, linewidth=1.0, linestyle=style, **few)
     if curve.recipe.training.clip_norm:
         axes.axhline(curve.recipe.training.clip_norm, color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
 
 
 def _fit(axes: Any, curves: Sequence[LearningCurve]) -> None:
     """Leave the first fall out where it would press everything after it into a line."""
-    losses = sorted(point[1] for curve in curves for point in (*curve.train, *curve.valid))
+    losses = sorted(_clamped(point[1] for curve in curves for point in (*curve.train, *curve.valid)))
     if not losses:
         axes.text(0.5, 0.5, "nothing logged yet", transform=axes.transAxes, ha="center", color="#5c677d")
         return

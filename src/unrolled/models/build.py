@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,20 +21,35 @@ from unrolled.cells.rnn import rnn
 from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import SPECIALS, UNK, Vocabulary
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text
+from unrolled.files import atomic_write_text, read_json
 from unrolled.models.encoder import InputKind
 from unrolled.models.language_model import LanguageModel
 from unrolled.models.settings import NO_CELL, ModelSettings
-from unrolled.recurrence.program import LONGEST_TEXT, TraceError, cell_from_text, program_to_json, trace
+from unrolled.recurrence.program import TraceError, program_to_json, trace
 
 CELL = "cell.json"
 
 
-def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | None = None) -> LanguageModel:
+@dataclass(frozen=True)
+class Saved:
+    """Weights that a model is to take.
+
+    Attributes:
+        tensors: by the parameters' names. source: the run folder that they are from.
+    """
+
+    tensors: Mapping[str, Tensor]
+    source: Path
+
+
+def build_model(
+    settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | None = None, *, saved: Saved | None = None
+) -> LanguageModel:
     """The model of a recipe.
 
     Args:
         cell: the recurrence, where it is not one of the package's own that `settings.cell` names.
+        saved: see `built`.
 
     Raises:
         UserError: settings that do not go together, or a cell that no run folder can keep.
@@ -43,23 +61,30 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary, cell: Cell | No
         recurrence = cell or _named_cell(settings)
         return LanguageModel(settings, len(vocabulary), recurrence, spellings=spellings, alphabet=alphabet)
 
-    return built(make, cell, lambda model: model.features(torch.zeros(1, 1, dtype=torch.long)))
+    return built(make, cell, lambda model: model.features(torch.zeros(1, 1, dtype=torch.long)), saved=saved)
 
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 
-def built(make: Callable[[], Model], cell: Cell | None, attempt: Callable[[Model], object]) -> Model:
+def built(
+    make: Callable[[], Model], cell: Cell | None, attempt: Callable[[Model], object], *, saved: Saved | None = None,
+    outline: Callable[[], Model] | None = None,
+) -> Model:  # fmt: skip
     """A model that works: made, and tried once on something small.
 
     Args:
         cell: the user's own cell, which has to fit into a run folder.
         attempt: calls the model, so that an engine that refuses it says so now.
+        saved: the weights that it will take: a model that they do not fit is refused before memory is taken for it.
+        outline: makes a model of the same parameters, where `make` itself costs time or memory.
 
     Raises:
-        UserError: settings that do not go together, or a cell that no run folder can keep.
+        UserError: settings that do not go together, a model larger than the memory, weights that do not fit, or a cell
+            that no run folder can keep.
     """
     try:
+        _check_size(outline or make, saved)
         model = make()
         if cell is not None:
             written_cell(cell)  # before training, not after it
@@ -99,22 +124,58 @@ def _named_cell(settings: ModelSettings) -> Cell:
     return rnn(settings.nonlinearity) if settings.cell == "rnn" else cell_named(settings.cell)
 
 
+def _check_size(make: Callable[[], Model], saved: Saved | None) -> None:
+    """Make the model without its numbers, and look at their shapes: a recipe can ask for any size."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            outline = dict(make().named_parameters())
+    except RuntimeError as error:  # more numbers than torch can count
+        raise UserError(f"the model cannot be built: {str(error).partition(chr(10))[0]}; make it smaller") from None
+    if saved is not None:
+        _check_shapes(outline, saved.tensors, saved.source)
+    needed, memory = sum(parameter.nbytes for parameter in outline.values()), _memory()
+    if needed > memory:
+        raise UserError(
+            f"the model's weights need {needed / 1e9:,.0f} GB, and this machine has {memory / 1e9:,.0f} GB of memory; "
+            "make model.hidden, model.embedding or the vocabulary smaller"
+        )
+
+
+def _memory() -> float:
+    """The bytes of memory that this machine has, where the system says so."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+def _check_shapes(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        side = "lacks" if name in wanted else "has a surplus"
+        raise _unfit(source, f"it {side} {name[:80]}")
+    for name, parameter in wanted.items():
+        tensor = tensors[name]
+        if parameter.shape != tensor.shape:
+            raise _unfit(source, f"{name} is {tuple(tensor.shape)} there and {tuple(parameter.shape)} here")
+        if parameter.dtype != tensor.dtype:
+            raise _unfit(source, f"{name} is of {tensor.dtype} there and of {parameter.dtype} here")
+
+
+def _unfit(source: Path, flaw: str) -> UserError:
+    return UserError(f"{source}: its weights do not fit this model: {flaw}; use the same [model] settings")
+
+
 def check_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Copy saved tensors into a model.
 
     Raises:
-        UserError: a tensor is missing, unknown, or has another shape.
+        UserError: a tensor is missing, unknown, has another shape or type, or holds a number that is not finite.
     """
     wanted = dict(model.named_parameters())
-    for name in sorted(wanted.keys() ^ tensors.keys()):
-        side = "lacks" if name in wanted else "has a surplus"
-        raise UserError(f"{source}: its weights do not fit this model: it {side} {name}; use the same [model] settings")
-    for name, parameter in wanted.items():
-        if parameter.shape != tensors[name].shape:
-            raise UserError(
-                f"{source}: its weights do not fit this model: {name} is {tuple(tensors[name].shape)} there and "
-                f"{tuple(parameter.shape)} here; use the same [model] settings"
-            )
+    _check_shapes(wanted, tensors, source)
+    for name in wanted:
+        if not tensors[name].isfinite().all():
+            raise UserError(f"{source}: its weights cannot be used: {name} holds NaN or infinity; train it anew")
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(tensors[name])
@@ -175,12 +236,10 @@ def cell_of_run(folder: Path) -> Cell | None:
         UserError: cell.json is broken.
     """
     path = folder / CELL
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    program = read_json(path)
     try:
-        with path.open("rb") as file:
-            return cell_from_text(file.read(LONGEST_TEXT + 1))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); copy the run folder again") from None
+        return cell_from_json(program)
     except UserError as error:
         raise UserError(f"{path}: {error}; copy the run folder again") from None

@@ -9,6 +9,12 @@ NO_CELL = "none"
 
 CELL_NAMES = ("rnn", "gru-simplified", "gru", "gru-torch", "lstm", "lstm-peephole", "lstm-peephole-previous")
 
+MOST_LAYERS = 1000
+"""A recipe may come from anyone, and every layer takes time to build, however small it is."""
+
+MOST_UNITS = 100_000_000
+"""What a layer's shapes can be computed from; the memory ends long before."""
+
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "softplus", "exp")
 
 
@@ -22,8 +28,8 @@ class ModelSettings:
 
     # no choices here: the command line also takes FILE.py:name, and a run may bring a cell of its own (see recipe.py)
     cell: str = setting("lstm", help=f"the recurrence: {', '.join(CELL_NAMES)}; on the command line also FILE.py:name")
-    hidden: int = setting(512, minimum=1, help="hidden units of a layer and direction")
-    layers: int = setting(2, minimum=1, help="recurrent layers, one above the other")
+    hidden: int = setting(512, minimum=1, maximum=MOST_UNITS, help="hidden units of a layer and direction")
+    layers: int = setting(2, minimum=1, maximum=MOST_LAYERS, help="recurrent layers, one above the other")
     bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
     chunk: int = setting(
         0,
@@ -31,7 +37,7 @@ class ModelSettings:
         help="bidirectional classify and tag: answer in chunks of so many timesteps; 0: the whole sequence",
     )
     lookahead: int = setting(0, minimum=0, help="with chunk: so many timesteps past a chunk's end are seen")
-    embedding: int = setting(128, minimum=0, help="size of a symbol's vector; 0: one-hot")
+    embedding: int = setting(128, minimum=0, maximum=MOST_UNITS, help="size of a symbol's vector; 0: one-hot")
     embedding_scale: float = setting(
         1.0, above=0, help="deviation of the embedding's numbers at the start; less lets rare symbols speak more softly"
     )
@@ -45,8 +51,10 @@ class ModelSettings:
     weight_drop: float = setting(0.0, minimum=0, below=1, help="on the recurrent weights themselves")
     zoneout: float = setting(0.0, minimum=0, below=1, help="probability that a state keeps its previous value")
     tied: bool = setting(False, help="the output layer shares the embedding's weights")
-    head_layers: int = setting(0, minimum=0, help="feed-forward layers on every timestep, above the recurrent ones")
-    head_size: int = setting(0, minimum=0, help="units of a feed-forward layer; 0: as hidden")
+    head_layers: int = setting(
+        0, minimum=0, maximum=MOST_LAYERS, help="feed-forward layers on every timestep, above the recurrent ones"
+    )
+    head_size: int = setting(0, minimum=0, maximum=MOST_UNITS, help="units of a feed-forward layer; 0: as hidden")
     residual: bool = setting(False, help="add a layer's input to its output where the sizes allow it")
     initialiser: str = setting(
         "torch", choices=("torch", "xavier", "he", "orthogonal", "identity"), help="how the weights start, by name"
@@ -58,7 +66,9 @@ class ModelSettings:
     initial_state: str = setting("zeros", choices=("zeros", "learned", "random"), help="the state before the sequence")
     softmax: str = setting("full", choices=("full", "adaptive"), help="adaptive: rare symbols in cheaper clusters")
     cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")
-    characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
+    characters: int = setting(
+        0, minimum=0, maximum=MOST_UNITS, help="word level: size of the character encoding joined to the embedding"
+    )
     nonlinearity: str = setting("tanh", choices=NONLINEARITIES, help="the activation of cell rnn")
     predicts: str = setting(
         "class",

@@ -19,6 +19,7 @@ from unrolled.errors import UserError
 if TYPE_CHECKING:
     from unrolled.data.examples import Files
     from unrolled.data.labelled import Example
+    from unrolled.models.build import Saved
     from unrolled.training.recipe import Recipe
 
 PROBED = 128
@@ -154,11 +155,13 @@ class Task(ABC):
         name: as in `recipe.task`.
         counted: what is counted, in the plural: "symbols".
         smallest_sample: of fewer of them a validation says little.
+        carries: whether the recurrent state goes on from batch to batch.
     """
 
     name: ClassVar[str]
     counted: ClassVar[str]
     smallest_sample: ClassVar[int] = 5_000
+    carries: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, recipe: Recipe, base: Path, symbols: Any = None) -> Material:
@@ -193,8 +196,11 @@ class Task(ABC):
         """Each kind of symbols: its name, how many there are, and what a table says of them after the number."""
 
     @abstractmethod
-    def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None) -> nn.Module:
-        """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names."""
+    def build(self, recipe: Recipe, symbols: Any, cell: Cell | None = None, *, saved: Saved | None = None) -> nn.Module:
+        """The model, freshly initialised. `cell` is the user's own, where it is not one that the recipe names.
+
+        `saved` are the weights that it will take: one that they do not fit is refused before memory is taken for it.
+        """
 
     def batches(self, recipe: Recipe, material: Any, rank: int = 0, world: int = 1) -> Batches:
         """What to train on; of several processes each gets its share of every batch."""

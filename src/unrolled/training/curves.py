@@ -68,7 +68,7 @@ def _curve(entries: Iterable[Mapping[str, Any]], kind: str, key: str) -> Curve:
     points = [(entry["step"], entry[key]) for entry in entries if entry.get("kind") == kind and key in entry]
     values = [float(value) if isinstance(value, int | float) else math.nan for _, value in points]
     return [float(step) for step, _ in points], [
-        min(value, HIGHEST) if math.isfinite(value) else math.nan for value in values
+        max(-HIGHEST, min(value, HIGHEST)) if math.isfinite(value) else math.nan for value in values
     ]
 
 

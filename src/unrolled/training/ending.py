@@ -16,10 +16,7 @@ from unrolled.training.curves import draw_curves
 from unrolled.training.loop import Trainer
 from unrolled.training.plan import ClockPlan
 from unrolled.training.recipe import Recipe, recipe_text
-from unrolled.training.run_folder import RECIPE, atomic_write_text, load_weights, write_json
-
-METRICS = "metrics.json"
-CURVES = "curves.png"
+from unrolled.training.run_folder import CURVES, METRICS, RECIPE, atomic_write_text, load_weights, write_json
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,19 @@
 """log.jsonl of a run: one JSON object a line, appended while training, cut back when a run resumes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, finite
+from unrolled.files import append_text, atomic_write_text, disk, finite, open_regular, parsed_json
 
 LOG = "log.jsonl"
+LONGEST_LINE, MOST_LINES = 1 << 20, 20_000_000
+"""What is read at most: training logs a line of some 200 bytes a second."""
+LARGEST = 2**53
+"""The largest whole number that is taken: any below it is exact as a float."""
 
 Entry = dict[str, Any]
 
@@ -18,14 +23,8 @@ def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
 
     >>> append_log(Path("runs/names"), {"step": 10, "kind": "valid", "loss": 2.4})    # doctest: +SKIP
     """
-    line = json.dumps(finite(entry), allow_nan=False) + "\n"
-    try:
-        with open(folder / LOG, "a", encoding="utf-8") as file:
-            file.write(line)
-    except OSError as error:
-        raise UserError(
-            f"{folder / LOG} cannot be written ({error.strerror}); check free space and permissions"
-        ) from None
+    with disk(f"{folder / LOG} cannot be written"):
+        append_text(folder / LOG, json.dumps(finite(entry), allow_nan=False) + "\n")
 
 
 def read_log(folder: Path) -> list[Entry]:
@@ -36,13 +35,12 @@ def read_log(folder: Path) -> list[Entry]:
     """
     path = folder / LOG
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            return [_entry(path, number, line) for number, line in _lines(path, file) if line.strip()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
-    *lines, _ = content.split(b"\n")  # a whole log ends with a line's end, so what follows the last one is torn
-    return [_entry(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def truncate_log(folder: Path, step: int) -> None:
@@ -51,11 +49,26 @@ def truncate_log(folder: Path, step: int) -> None:
     atomic_write_text(folder / LOG, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
+def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are whole, with their numbers: what follows the last line's end is torn."""
+    for number in count(1):
+        line = file.readline(LONGEST_LINE)
+        if len(line) == LONGEST_LINE:
+            raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE:,} bytes; take the line out")
+        if number > MOST_LINES:
+            raise UserError(f"{path}: more than {MOST_LINES:,} lines; take out those that are not needed")
+        if not line.endswith(b"\n"):
+            return
+        yield number, line
+
+
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
-        entry = json.loads(line)
+        entry = parsed_json(line)
     except ValueError as error:
         raise UserError(f"{path}:{number}: not JSON ({error}); take the line out") from None
     if not isinstance(entry, dict) or type(entry.get("step")) is not int:
         raise UserError(f'{path}:{number}: no JSON object with a whole "step"; take the line out')
+    if any(isinstance(value, int) and abs(value) > LARGEST for value in entry.values()) or entry["step"] < 0:
+        raise UserError(f"{path}:{number}: a number is out of range; take the line out")
     return entry

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import UserError
+from unrolled.files import check_plain_folder
 from unrolled.nn.recurrent import State
 from unrolled.tasks.task import Batch, Figures, Material, Task
 from unrolled.training.alarm import GradientAlarm, GradientExplosion
@@ -31,6 +32,7 @@ from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import load_state, save_state, save_weights
 from unrolled.training.schedules import Plateau, learning_rate_factor
+from unrolled.training.state_checks import check_facts, check_state
 
 SAVE_EVERY_SECONDS = 60.0
 LOG_EVERY_SECONDS = 1.0
@@ -308,6 +310,7 @@ class Trainer:
     def restore(self) -> None:
         """Go on from the folder's training state."""
         tensors, facts = load_state(self.folder)
+        check_facts(facts, self.folder)
         if facts["fingerprint"] != self.material.fingerprint:
             raise UserError(
                 f"{self.folder}: the data has changed since this run began, so it cannot go on from its place in it; "
@@ -315,6 +318,7 @@ class Trainer:
             )
         if facts["processes"] != self.fabric.world_size:
             raise UserError(f"{self.folder} was trained by {facts['processes']} process(es); resume it with as many")
+        check_state(self, tensors, facts)
         self.at = Progression(**{name: facts[name] for name in Progression.__dataclass_fields__})
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
@@ -356,6 +360,16 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tensorboard(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
+    """What writes event files into the run folder: their names cannot be chosen, so no link may wait there.
 
-    return SummaryWriter(str(folder / "tensorboard"))
+    Raises:
+        UserError: TensorBoard is not installed, or the folder is a link or holds one.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("training.tensorboard needs the package tensorboard: pip install tensorboard") from None
+
+    place = folder / "tensorboard"
+    check_plain_folder(place)
+    return SummaryWriter(str(place))

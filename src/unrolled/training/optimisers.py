@@ -59,9 +59,12 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave."""
+    """Put back what `optimiser_tensors` gave. Nothing is checked here: see `state_checks`.
+
+    They are copied: what was read may still be the file itself, mapped into memory, and lie at any address.
+    """
     gathered: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         position, _, entry = name.partition(".")
-        gathered.setdefault(int(position), {})[entry] = value
+        gathered.setdefault(int(position), {})[entry] = value.clone()
     optimiser.load_state_dict({**optimiser.state_dict(), "state": gathered})

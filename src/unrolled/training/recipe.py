@@ -11,11 +11,14 @@ from typing import Any
 from unrolled.data.settings import PATHS, DataSettings
 from unrolled.decoding.settings import DecodingSettings
 from unrolled.errors import UserError
+from unrolled.files import check_depth, read_regular
 from unrolled.models.settings import CELL_NAMES, NO_CELL, ModelSettings
 from unrolled.training.plan import SHARES
 from unrolled.training.recipe_reading import Reading, line_numbers, nearest
 from unrolled.training.settings import BUDGETS, DEFAULT_EPOCHS, TrainingSettings
 
+LARGEST_RECIPE = 1 << 20
+"""Bytes of a recipe that are read at most."""
 TASKS = ("language-model", "generate", "classify", "tag", "translate")
 DEFAULTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "language-model": {},
@@ -114,8 +117,8 @@ def load_recipe(path: str | os.PathLike[str], overrides: Overrides = (), *, own_
     """
     text = _read(Path(path))
     try:
-        mapping = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        mapping = _toml(text)
+    except ValueError as error:
         raise UserError(f"{path}: not valid TOML: {error}; correct the recipe there") from None
     reading = Reading(Recipe, source=str(path), lines=line_numbers(text))
     return _build(reading, mapping, reading.overrides(overrides), own_cell=own_cell)
@@ -153,9 +156,27 @@ def _plain_section(section: dict[str, object]) -> dict[str, object]:
     return {key: "none" if value is None else value for key, value in section.items()}  # TOML has no null
 
 
+def _toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: it is none; the message says why in one line.
+    """
+    try:
+        mapping = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("it holds a whole number of thousands of digits") from None
+        raise
+    check_depth(mapping)
+    return mapping
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path, LARGEST_RECIPE).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe; give the path of a .toml file") from None
     except IsADirectoryError:

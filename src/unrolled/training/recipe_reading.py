@@ -16,6 +16,10 @@ from unrolled.settings import limits_of
 EXPECTED = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
 
 
+MOST_COMPLAINTS = 50
+"""Nobody reads more at once, and a file that is no recipe could have any number."""
+
+
 class Mismatch(Exception):
     """A value is not of the type its key wants; the message says what is expected."""
 
@@ -41,6 +45,8 @@ class Reading:
     def complain(self, name: str, text: str) -> None:
         """Keep a complaint about the key ``name`` ("section.key", "section" or a key of the top level)."""
         self._complaints.append((name, text))
+        if len(self._complaints) >= MOST_COMPLAINTS:
+            self.raise_complaints()
 
     def disagree(self, names: Sequence[str], text: str) -> None:
         """Complain that keys do not go together, unless one of them is wrong already: then this only follows."""
@@ -193,6 +199,10 @@ def converted(value: object, hint: Any) -> object:
         return _as_float(value)
     if hint is str and isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, str) and "\0" in value:
+        raise Mismatch("text without the character of number 0")
+    if hint is int and type(value) is int and abs(value) >= 2**63:
+        raise Mismatch("a whole number below 2^63")
     if hint is not float and type(value) is hint:
         return value
     raise Mismatch(EXPECTED[hint])
@@ -215,7 +225,7 @@ def _optional(value: object, hint: Any) -> object:
 
 def _numbers(value: object, inner: Any) -> tuple[object, ...]:
     if isinstance(value, list | tuple) and all(type(item) is inner for item in value):
-        return tuple(value)
+        return tuple(converted(item, inner) for item in value)
     raise Mismatch("a list of whole numbers, as in [1000, 5000]")
 
 

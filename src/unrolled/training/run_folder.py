@@ -6,7 +6,6 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,18 @@ from unrolled.errors import UserError
 from unrolled.files import (
     atomic_write_bytes,
     atomic_write_text,
+    clear_leftovers,
     disk,
     elsewhere,
+    open_regular,
+    parsed_json,
     read_json,
     replacing,
     sync_file,
     sync_folder,
     write_json,
 )
-from unrolled.training.log import append_log, read_log, truncate_log
+from unrolled.training.log import LOG, append_log, read_log, truncate_log
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +54,10 @@ WEIGHTS = "model.safetensors"
 STATE = "state.safetensors"
 STATE_MIRROR = "state.json"
 VERSIONS = "versions.json"
+METRICS = "metrics.json"
+CURVES = "curves.png"
+OURS = (RECIPE, WEIGHTS, STATE, STATE_MIRROR, VERSIONS, METRICS, CURVES, LOG)
+"""The files that training writes, one process at a time."""
 STATE_KEY = "state"
 
 
@@ -143,7 +149,8 @@ def load_state(folder: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
     advice = f"the run cannot go on; start a new one from its weights: --init {folder}"
     tensors, metadata = _load_tensors(path, advice)
     try:
-        state = json.loads(metadata[STATE_KEY])
+        # Python's own NaN and Infinity are read too: save_state writes them
+        state = parsed_json(metadata[STATE_KEY].encode("utf-8", "surrogatepass"), finite=False)
     except KeyError:
         raise UserError(f"{path} holds tensors but no training state (no metadata {STATE_KEY!r}); {advice}") from None
     except ValueError as error:
@@ -188,30 +195,16 @@ def _save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[st
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    with replacing(path) as temporary, _workshop(path) as workshop:
+    clear_leftovers(path.parent, OURS)
+    with replacing(path) as temporary:
+        temporary.touch()  # shows the permissions that files get here; safetensors' own are its owner's only
+        permissions = temporary.stat().st_mode & 0o777
         try:
-            save_file(_apart(tensors), workshop / path.name, metadata=metadata)
+            save_file(_apart(tensors), temporary, metadata=metadata)
         except SafetensorError as error:
             raise OSError(None, str(error)) from None
-        temporary.touch()  # shows the permissions that files get here; safetensors' own are its owner's only
-        (workshop / path.name).chmod(temporary.stat().st_mode & 0o777)
-        os.replace(workshop / path.name, temporary)
+        temporary.chmod(permissions)
         sync_file(temporary)
-
-
-@contextmanager
-def _workshop(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, for a writer that makes temporary files under names of its own.
-
-    What a kill leaves in it is as large as the weights; the next write clears it.
-    """
-    workshop = path.with_name(f".{path.name}.workshop")
-    shutil.rmtree(workshop, ignore_errors=True)
-    workshop.mkdir()
-    try:
-        yield workshop
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _apart(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -227,17 +220,20 @@ def _apart(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
 
 
 def _load_tensors(path: Path, advice: str) -> tuple[dict[str, "Tensor"], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+    """Every tensor of a file, mapped from it: what is not touched takes no memory, whatever size the file claims."""
+    from safetensors import safe_open
 
     try:
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {elsewhere(path.parent)}, or {advice}") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is cut short or no safetensors file ({error}); {advice}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {advice}") from None
+    except Exception as error:  # SafetensorError, and whatever torch says of a type or a place that it does not have
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise UserError(f"{path} is cut short or no safetensors file ({reason}); {advice}") from None
 
 
 def versions() -> dict[str, Any]:

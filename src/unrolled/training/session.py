@@ -15,7 +15,7 @@ from unrolled import cores
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
-from unrolled.models.build import cell_of_run, write_cell
+from unrolled.models.build import Saved, cell_of_run, write_cell
 from unrolled.tasks import task_of
 from unrolled.tasks.task import Material, Task
 from unrolled.tasks.transfer import put_vectors, take_weights
@@ -39,11 +39,13 @@ from unrolled.training.run_folder import (
     check_run_folder,
     create_run_folder,
     load_state,
+    load_weights,
     save_state,
     save_weights,
     version_differences,
     write_versions,
 )
+from unrolled.training.state_checks import check_facts
 
 __all__ = ["METRICS", "Result", "begin", "resume"]
 BASELINES = 0.05
@@ -83,7 +85,8 @@ def begin(
     Progress(1, quiet=quiet or not fabric.is_global_zero).say(material.description)
     if clock is not None:
         recipe = task.sized(recipe, material, clock.seconds, torch.get_num_threads())
-    model = task.build(recipe, material.symbols, cell)
+    saved = Saved(load_weights(init)[0], init) if init and whole else None
+    model = task.build(recipe, material.symbols, cell, saved=saved)
     sitting = _Sitting(task, recipe, model, material, fabric, quiet)
     if init:
         sitting.say(take_weights(model, init, whole=whole))
@@ -132,18 +135,21 @@ def resume(
         now = {key: os.path.relpath(path, folder) for key, path in data.items()}
         path, valid, test = (now.get(key, getattr(recipe.data, key)) for key in ("path", "valid", "test"))
         recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
-    facts = load_state(folder)[1]
+    tensors, facts = load_state(folder)
+    by_clock = recipe.training.budget[0] == "minutes"
+    check_facts(facts, folder, by_clock=by_clock)
+    last = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     clock = clock_of(recipe, spent + facts.get("spent", 0.0))
     torch.manual_seed(recipe.training.seed)
     fabric = _fabric(recipe, device)
     task = task_of(recipe.task)
     material = _found_again(task, recipe, folder)
-    model = task.build(recipe, material.symbols, cell_of_run(folder)).to(fabric.device)
+    model = task.build(recipe, material.symbols, cell_of_run(folder), saved=Saved(last, folder)).to(fabric.device)
     sitting = _Sitting(task, recipe, model, material, fabric, quiet)
     for difference in version_differences(folder):
         sitting.say(f"not the same as when the run began, so not bit for bit: {difference}")
     if clock is None:
-        sitting.plan = fixed_plan(recipe.training, int(facts["steps"]))
+        sitting.plan = fixed_plan(recipe.training, facts["steps"])
     else:
         sitting.prepare(clock, pace=tuple(facts["pace"]))
     with sitting.progress() as progress:

@@ -41,7 +41,7 @@ class TrainingSettings:
     weight_decay: float = setting(0.01, minimum=0, help="pull of the weights towards zero")
     clip_norm: float = setting(1.0, minimum=0, help="longest gradient, all parameters together; 0: off")
     clip_value: float = setting(0.0, minimum=0, help="largest single component of the gradient; 0: off")
-    accumulate: int = setting(1, minimum=1, help="windows whose gradients are summed before an update")
+    accumulate: int = setting(1, minimum=1, maximum=10_000, help="windows whose gradients are summed before an update")
     seed: int = setting(1, minimum=0, maximum=2**63 - 1, help="seed of every random draw of the run")
     precision: str = setting("float32", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
     validate_every: int = setting(0, minimum=0, help="steps between two validations; 0: see validations")
@@ -59,7 +59,7 @@ class TrainingSettings:
     patience: int = setting(0, minimum=0, help="validations without improvement before stopping; 0: never stop early")
     average: float = setting(0.0, minimum=0, below=1, help="decay of the moving average of the weights; 0: off")
     tensorboard: bool = setting(False, help="also write TensorBoard's event files")
-    devices: int = setting(1, minimum=1, help="devices to train on at once")
+    devices: int = setting(1, minimum=1, maximum=64, help="devices to train on at once")
 
     @property
     def budget(self) -> tuple[str, float]:

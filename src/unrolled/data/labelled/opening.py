@@ -50,8 +50,7 @@ def read_labelled(
     Raises:
         UserError: the file, its format, a column or a row cannot be read; the message says where and what to do.
     """
-    if path.is_dir() or not path.exists():
-        TextFile(path)  # says what is wrong
+    TextFile(path)  # says what is wrong, if there is no such file or it is something else
     name = "/".join(path.absolute().parts[-2:]).lstrip("/")
     format = format_of(path, kind, format, text, beside)
     if format not in FITTING[kind]:

@@ -17,7 +17,7 @@ from llvmlite import binding as llvm
 
 from unrolled.data.cache import cache_folder
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_bytes
+from unrolled.files import atomic_write_bytes, open_regular
 from unrolled.recurrence.kernels.target import Target
 
 MOST = 1000
@@ -26,6 +26,8 @@ MOST = 1000
 FORMAT = 2
 """Raised when kernels kept before may be wrong: 1 mixed up numbers of values and constants."""
 
+LARGEST = 64 << 20
+"""Bytes of a kernel that are read at most."""
 _DIGEST = 32
 
 
@@ -45,15 +47,17 @@ def _sources() -> str:
 
 def load(key: str) -> bytes | None:
     """The code of a kernel, or None if there is none that can be trusted."""
-    path = _folder() / key
+    folder = _folder()
     try:
-        if not (_is_ours(path.parent) and _is_ours(path)):
+        if not _is_ours(folder.stat(follow_symlinks=False)):
             return None
-        content = path.read_bytes()
+        # what is looked at is what is read: the name may lead elsewhere a moment later
+        with open_regular(folder / key, follow=False) as file:
+            content = file.read(LARGEST) if _is_ours(os.fstat(file.fileno())) else b""
     except OSError:
         return None
     digest, code = content[:_DIGEST], content[_DIGEST:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    return code if digest == _digest(key, code) else None
 
 
 def save(key: str, code: bytes) -> None:
@@ -61,9 +65,9 @@ def save(key: str, code: bytes) -> None:
     folder = _folder()
     with suppress(OSError, UserError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _is_ours(folder):
+        if _is_ours(folder.stat(follow_symlinks=False)):
             path = folder / key
-            atomic_write_bytes(path, hashlib.sha256(code).digest() + code)
+            atomic_write_bytes(path, _digest(key, code) + code)
             path.chmod(0o600)
             _forget_the_oldest(folder)
 
@@ -72,11 +76,15 @@ def _folder() -> Path:
     return cache_folder() / "kernels"
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether this user owns a file or folder and no other can write it."""
-    if not hasattr(os, "getuid"):
+def _digest(key: str, code: bytes) -> bytes:
+    """Of the code and its key: one kernel's code under the name of another would read and write where it must not."""
+    return hashlib.sha256(key.encode() + code).digest()
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Whether a file or folder is itself, and not a link to it, owned by this user, and no other can write it."""
+    if not hasattr(os, "getuid") or stat.S_ISLNK(found.st_mode):
         return False
-    found = path.stat()
     return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 

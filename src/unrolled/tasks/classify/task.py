@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,8 @@ from unrolled.data.examples import (
 from unrolled.data.labelled import Example
 from unrolled.data.labels import Labels
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, read_json
-from unrolled.models.build import built, input_kind, settings_cell
+from unrolled.files import atomic_write_text, is_number, read_json
+from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from unrolled.training.recipe import Recipe
 
 CALIBRATION = "calibration.json"
+TEMPERATURES = (0.01, 100.0)
+"""The range of temperatures that a run folder may have; what is fitted lies well inside."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class ClassifyTask(Task):
         """See `Task`."""
         return [shown_inputs(symbols.inputs), shown_labels(symbols.labels)]
 
-    def build(self, recipe: Recipe, symbols: ClassSymbols, cell: Cell | None = None) -> Classifier:
+    def build(
+        self, recipe: Recipe, symbols: ClassSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> Classifier:
         """See `Task`."""
         labels = symbols.labels
         weights = balanced(torch.tensor(labels.counts)) if recipe.model.class_weights == "balanced" else None
@@ -98,7 +103,7 @@ class ClassifyTask(Task):
             recurrence = settings_cell(recipe.model, cell)
             return Classifier(recipe.model, kind, len(labels.names), recurrence, weights=weights)
 
-        return built(make, cell, lambda model: model.scores(*kind.example()))
+        return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved)
 
     def pieces(
         self, recipe: Recipe, model: Classifier, part: Part[Any], *, full: bool = False
@@ -159,10 +164,14 @@ class ClassifyTask(Task):
 
     def restore(self, model: Classifier, folder: Path) -> None:
         """Put back what `conclude` found."""
-        if (folder / CALIBRATION).exists():
+        if os.path.lexists(folder / CALIBRATION):
             written = read_json(folder / CALIBRATION).get("temperature")
-            if not isinstance(written, int | float) or not 0 < written < 1e6:
-                raise UserError(f'{folder / CALIBRATION} is not whole: "temperature" must be a positive number')
+            if not is_number(written, *TEMPERATURES):
+                low, high = TEMPERATURES
+                raise UserError(
+                    f'{folder / CALIBRATION} is not whole: "temperature" must be a number from {low:g} to {high:g}; '
+                    "copy the run folder again"
+                )
             model.temperature = float(written)
 
     def unit(self, recipe: Recipe) -> str:

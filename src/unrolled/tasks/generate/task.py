@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,7 +23,7 @@ from unrolled.data.labels import LABELS, Labels
 from unrolled.data.pairs import AT_ONCE, ended, shifted
 from unrolled.data.vocabulary import BOS, EOS, Vocabulary
 from unrolled.errors import UserError
-from unrolled.models.build import built, settings_cell
+from unrolled.models.build import Saved, built, settings_cell
 from unrolled.models.generator import Generator as GeneratorModel
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.models.ngram import Text, best_ngram
@@ -152,7 +153,7 @@ class GenerateTask(Task):
 
     def load_symbols(self, folder: Path) -> GenerateSymbols:
         """See `Task`."""
-        labels = Labels.load(folder) if (folder / LABELS).exists() else None
+        labels = Labels.load(folder) if os.path.lexists(folder / LABELS) else None
         return GenerateSymbols(Vocabulary.load(folder / VOCABULARY), labels)
 
     def shown_symbols(self, symbols: GenerateSymbols) -> list[tuple[str, int, str]]:
@@ -160,7 +161,9 @@ class GenerateTask(Task):
         shown = [shown_inputs(symbols.vocabulary)]
         return shown if symbols.labels is None else [*shown, shown_labels(symbols.labels)]
 
-    def build(self, recipe: Recipe, symbols: GenerateSymbols, cell: Cell | None = None) -> GeneratorModel:
+    def build(
+        self, recipe: Recipe, symbols: GenerateSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> GeneratorModel:
         """See `Task`."""
         classes = 0 if symbols.labels is None else len(symbols.labels.names)
 
@@ -171,7 +174,9 @@ class GenerateTask(Task):
             return GeneratorModel(recipe.model, len(symbols.vocabulary), classes, recurrence)
 
         label = torch.zeros(1, dtype=torch.int64) if classes else None
-        return built(make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label))
+        return built(
+            make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label), saved=saved
+        )
 
     def pieces(
         self, recipe: Recipe, model: GeneratorModel, part: SequencePart, *, full: bool = False

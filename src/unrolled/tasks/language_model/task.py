@@ -12,7 +12,7 @@ from unrolled.data.corpus import Corpus, open_corpus
 from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.data.windows import Windows, windows_of
-from unrolled.models.build import build_model
+from unrolled.models.build import Saved, build_model
 from unrolled.models.language_model import LanguageModel
 from unrolled.tasks.language_model.baseline import NGram
 from unrolled.tasks.language_model.evaluation import Evaluation, Piece, combined, measured_windows
@@ -30,6 +30,7 @@ class LanguageModelTask(Task):
 
     name = "language-model"
     counted = "symbols"
+    carries = True
 
     def open(self, recipe: Recipe, base: Path, symbols: Vocabulary | None = None) -> Corpus:
         """See `Task`."""
@@ -47,9 +48,11 @@ class LanguageModelTask(Task):
         """See `Task`."""
         return [("vocabulary", len(symbols), f"with <pad> <unk> <bos> <eos>; most frequent first: {first_of(symbols)}")]
 
-    def build(self, recipe: Recipe, symbols: Vocabulary, cell: Cell | None = None) -> LanguageModel:
+    def build(
+        self, recipe: Recipe, symbols: Vocabulary, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> LanguageModel:
         """See `Task`."""
-        return build_model(recipe.model, symbols, cell)
+        return build_model(recipe.model, symbols, cell, saved=saved)
 
     def sized(self, recipe: Recipe, material: Corpus, seconds: float, cores: int) -> Recipe:
         """See `Task`."""

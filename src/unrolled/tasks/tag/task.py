@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +31,9 @@ from unrolled.data.labelled import Example
 from unrolled.data.tag_labels import TagLabels
 from unrolled.data.tag_schemes import spans_of, transitions
 from unrolled.errors import UserError
-from unrolled.files import atomic_write_text, read_json
-from unrolled.models.build import built, input_kind, settings_cell
-from unrolled.models.tagger import Tagger
+from unrolled.files import atomic_write_text, is_number, read_json
+from unrolled.models.build import Saved, built, input_kind, settings_cell
+from unrolled.models.tagger import Tagger, Transitions
 from unrolled.tasks.classify.task import shown_inputs
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
 from unrolled.tasks.task import Opened, Task, evaluating
@@ -100,17 +101,21 @@ class TagTask(Task):
         shown = ", ".join(names[:20]) + ", ..." * (len(names) > 20)
         return [shown_inputs(symbols.inputs), ("labels", len(names), shown)]
 
-    def build(self, recipe: Recipe, symbols: TagSymbols, cell: Cell | None = None) -> Tagger:
+    def build(
+        self, recipe: Recipe, symbols: TagSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> Tagger:
         """See `Task`."""
         labels, kind = symbols.labels, input_kind(recipe.model, symbols.inputs)
-        allowed = transitions(labels.names, labels.scheme) if labels.scheme else None
         outside = labels.ids.get("O") if labels.scheme else None
 
-        def make() -> Tagger:
+        def outline(allowed: Transitions | None = None) -> Tagger:
             recurrence = settings_cell(recipe.model, cell)
             return Tagger(recipe.model, kind, len(labels.names), recurrence, transitions=allowed, outside=outside)
 
-        return built(make, cell, lambda model: model.scores(*kind.example()))
+        def make() -> Tagger:
+            return outline(transitions(labels.names, labels.scheme) if labels.scheme else None)
+
+        return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved, outline=outline)
 
     def pieces(
         self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
@@ -184,10 +189,13 @@ class TagTask(Task):
 
     def restore(self, model: Tagger, folder: Path) -> None:
         """Put back what `conclude` found."""
-        if (folder / DECISION).exists():
+        if os.path.lexists(folder / DECISION):
             written = read_json(folder / DECISION).get("handicap")
-            if not isinstance(written, int | float) or not 0 <= written < 1e6:
-                raise UserError(f'{folder / DECISION} is not whole: "handicap" must be a number, 0 or more')
+            if not is_number(written, 0, 1e6):
+                raise UserError(
+                    f'{folder / DECISION} is not whole: "handicap" must be a number, 0 or more; '
+                    "copy the run folder again"
+                )
             model.handicap = float(written)
 
     def unit(self, recipe: Recipe) -> str:

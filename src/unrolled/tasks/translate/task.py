@@ -17,7 +17,7 @@ from unrolled.data.labelled import Example
 from unrolled.data.pairs import PairPart, batch_of_one, pairs_of
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
-from unrolled.models.build import built, input_kind, settings_cell
+from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.translator import Translator
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.translate.answers import answers, beam_of, references
@@ -76,7 +76,9 @@ class TranslateTask(Task):
         """See `Task`."""
         return [_shown("source", symbols.source), _shown("target", symbols.target)]
 
-    def build(self, recipe: Recipe, symbols: PairSymbols, cell: Cell | None = None) -> Translator:
+    def build(
+        self, recipe: Recipe, symbols: PairSymbols, cell: Cell | None = None, *, saved: Saved | None = None
+    ) -> Translator:
         """See `Task`."""
         kind = input_kind(recipe.model, symbols.source)
 
@@ -86,7 +88,9 @@ class TranslateTask(Task):
                 raise UserError('model.cell = "none": a translator without recurrence has no order; give it a cell')
             return Translator(recipe.model, kind, len(symbols.target), recurrence)
 
-        return built(make, cell, lambda model: model(*batch_of_one(spell=kind.alphabet > 0).arguments(None)))
+        return built(
+            make, cell, lambda model: model(*batch_of_one(spell=kind.alphabet > 0).arguments(None)), saved=saved
+        )
 
     def pieces(
         self, recipe: Recipe, model: Translator, part: PairPart, *, full: bool = False
