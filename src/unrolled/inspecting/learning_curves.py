@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
+from unrolled.pictures import curve_style, drawing, legend, new_figure, plain_axes, powers_of_ten, save_figure
 from unrolled.training.curves import HIGHEST
 from unrolled.training.log import read_log
 from unrolled.training.recipe import Recipe, load_recipe
@@ -116,6 +116,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+@drawing
 def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     """Draw the validation losses, the best point of each marked, and thinly the training losses; PNG or SVG.
 
@@ -126,12 +127,13 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     """
     figure = new_figure(8.5, 6.4)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    drawn = []
     for place, curve in enumerate(curves):
-        _draw(axes, curve, *curve_style(place))
+        drawn += _draw(axes, curve, *curve_style(place))
         _draw_norms(below, curve, *curve_style(place))
     below.set_xlabel("step (updates of the weights)", fontsize=9)
     below.set_ylabel("gradient's norm", fontsize=9)
-    below.set_yscale("log")
+    powers_of_ten(below)
     plain_axes(below)
     unit = "nats per symbol" if curves[0].recipe.task in BY_SYMBOL else "loss"
     axes.set_ylabel(f"{unit}; thick: validation, thin: training", fontsize=9)
@@ -139,20 +141,25 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     _fit(axes, curves)
-    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    legend(axes, drawn, [_named(curve) for curve in curves], frameon=False, loc="upper right")
     save_figure(figure, path)
 
 
-def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
-    label = curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
+def _named(curve: LearningCurve) -> str:
+    return curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
+
+
+def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> list[Any]:
+    """Draw a run's losses; the curve that the legend names."""
     if curve.train:
         steps, losses, _ = zip(*curve.train, strict=True)
         axes.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.45, linestyle=style)
     steps, losses, _ = zip(*curve.valid, strict=True) if curve.valid else ((), (), ())
     few = {"marker": "o", "markersize": 4} if len(losses) < 3 else {}
-    axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style, label=label, **few)
+    drawn: list[Any] = axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style, **few)
     if curve.best is not None:
         axes.plot(*curve.best[:2], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour)
+    return drawn
 
 
 def _draw_norms(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
