@@ -49,8 +49,22 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def tell(text: str) -> None:
-    """One message on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """One message on standard error; where that is a terminal that was closed, nobody hears it."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def open_streams() -> None:
+    """Point standard streams that are closed at nothing: the first file that is opened would take their place, and be
+    written into by whoever prints."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: those below are open by now
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def in_words(error: OSError) -> str:

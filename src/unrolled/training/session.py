@@ -23,6 +23,7 @@ from unrolled.tasks.task import Batches, Material, Task, parts_of
 from unrolled.tasks.transfer import put_vectors, take_weights
 from unrolled.training.curves import draw_curves
 from unrolled.training.loop import Trainer, validation_interval
+from unrolled.training.processes import fabric_of
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
@@ -77,7 +78,7 @@ def begin(
     """
     _check_place(folder)
     torch.manual_seed(recipe.training.seed)
-    fabric = _fabric(recipe, device)
+    fabric = fabric_of(recipe, device)
     task = task_of(recipe.task)
     material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
     model = task.build(recipe, material.symbols, cell)
@@ -126,7 +127,7 @@ def resume(
         recipe = replace(recipe, data=replace(recipe.data, path=path, valid=valid, test=test))
     steps = int(load_state(folder)[1]["steps"])
     torch.manual_seed(recipe.training.seed)
-    fabric = _fabric(recipe, device)
+    fabric = fabric_of(recipe, device)
     task = task_of(recipe.task)
     material = _found_again(task, recipe, folder)
     model = task.build(recipe, material.symbols, cell_of_run(folder)).to(fabric.device)
@@ -157,19 +158,6 @@ def _check_place(folder: Path | None) -> None:
     """Refuse an existing --run before any work is done."""
     if folder is not None and os.path.lexists(folder):
         raise UserError(f"{folder} exists already; give --run another folder, or go on with it: --resume {folder}")
-
-
-def _fabric(recipe: Recipe, device: str) -> Any:
-    import logging
-
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its greetings are no news to the user
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.training.devices))
-    precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
-    fabric = Fabric(accelerator=device, devices=processes, precision=precision)
-    fabric.launch()
-    return fabric
 
 
 def _speaker(quiet: bool, fabric: Any) -> Callable[[str], None]:

@@ -46,7 +46,7 @@ class TrainingSettings:
     patience: int = setting(0, minimum=0, help="validations without improvement before stopping; 0: never stop early")
     average: float = setting(0.0, minimum=0, below=1, help="decay of the moving average of the weights; 0: off")
     tensorboard: bool = setting(False, help="also write TensorBoard's event files")
-    devices: int = setting(1, minimum=1, help="devices to train on at once")
+    devices: int = setting(1, minimum=1, maximum=1024, help="devices to train on at once")
 
     @property
     def budget(self) -> tuple[str, float]:
