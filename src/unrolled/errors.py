@@ -11,3 +11,12 @@ class UserError(Exception):
 
 class UnknownLabel(UserError):
     """A label that the symbols at hand do not have."""
+
+
+def short(value: object) -> str:
+    """A number for a message, of a long one the beginning."""
+    try:
+        shown = str(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "of thousands of digits"
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

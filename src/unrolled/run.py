@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from unrolled.arguments import MOST_SEED, whole
 from unrolled.cells import CELLS, Cell
 from unrolled.data.examples import FrameScale
 from unrolled.data.vocabulary import Vocabulary
@@ -54,7 +55,8 @@ class Run:
         self.folder, self.recipe, self.task = folder, recipe, task_of(recipe.task)
         self.symbols: Any = self.task.load_symbols(folder)
         tensors, self.weights_metadata = load_weights(folder)
-        self.model: Any = self.task.build(recipe, self.symbols, cell_of_run(folder), saved=Saved(tensors, folder))
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+            self.model: Any = self.task.build(recipe, self.symbols, cell_of_run(folder), saved=Saved(tensors, folder))
         check_weights(self.model, tensors, folder)
         self.task.restore(self.model, folder)
         self.device = torch.device(device)
@@ -168,6 +170,7 @@ class Run:
         Raises:
             UserError: the model reads from both ends or has no recurrence, there is nothing to read, or no such cell.
         """
+        length, seed = whole("length", length, 2), whole("seed", seed, 0, MOST_SEED)
         model, name = (self.model, str(self.folder)) if fresh is None else self._fresh(fresh, seed)
         model = copy.deepcopy(model).double().to("cpu").eval().requires_grad_(False)
         holder = getattr(model, "encoder", model)

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field
 from typing import TypeVar
 
+from unrolled.errors import short
+
 Value = TypeVar("Value")
+
+MOST_WHOLE = 2**31 - 1
+"""The largest whole number where nothing else is said: sizes are multiplied with each other."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,15 @@ class Limits:
             return self._word_complaint(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
+        if isinstance(value, int) and self.maximum is None and value > MOST_WHOLE:
+            return f"must be at most {MOST_WHOLE:,}, not {short(value)}"
         inside = (
             (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
             and (self.maximum is None or value <= self.maximum)
         )
-        return None if inside else f"must be {self._range()}, not {value}"
+        return None if inside else f"must be {self._range()}, not {short(value)}"
 
     def _word_complaint(self, value: str) -> str | None:
         if not self.choices or value in self.choices:

@@ -7,7 +7,6 @@ import pytest
 from matplotlib.image import imread
 
 from unrolled.errors import UserError
-from unrolled.inspecting.fonts import fonts_for, written
 from unrolled.inspecting.heat_map import draw_gates
 from unrolled.inspecting.observation import ObservedLayer
 
@@ -25,14 +24,6 @@ def test_any_length(steps: int, tmp_path: Path) -> None:
     height, width = imread(tmp_path / "gates.png").shape[:2]
     assert 300 < height < 700
     assert 400 < width <= 22 * 110
-
-
-def test_characters_that_no_font_has() -> None:
-    families, missing = fonts_for(["plain", "\U0010fffd"])
-    assert families[0] == "DejaVu Sans Mono"
-    assert missing == "\U0010fffd"
-    assert written("a$\U0010fffd", missing) == "a\\$U+10FFFD"
-    assert fonts_for(["naïve Ελλάδα"]) == (["DejaVu Sans Mono"], "")
 
 
 def test_svg_of_one_gate(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The linear-chain CRF against the sum over all sequences, written out."""
 
+import math
 from itertools import pairwise, product
 
 import pytest
@@ -42,26 +43,26 @@ def every(crf: LinearChainCRF, scores: Tensor) -> dict[tuple[int, ...], float]:
 
 cases = given(
     labels=st.integers(2, 3), lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3), seed=st.integers(0, 10**6),
-    masked=st.booleans(),
+    masked=st.booleans(), scale=st.sampled_from([2.0, 3000.0]),
 )  # fmt: skip
 
 
-@settings(max_examples=30)
+@settings(max_examples=40)
 @cases
 @torch.no_grad()
 def test_everything_is_what_the_sum_over_all_sequences_says(
-    labels: int, lengths: list[int], seed: int, masked: bool
+    labels: int, lengths: list[int], seed: int, masked: bool, scale: float
 ) -> None:
     crf = a_crf(labels, seed, masked)
     sizes = torch.tensor(lengths)
-    scores = 2 * torch.randn(
+    scores = scale * torch.randn(
         5, len(lengths), labels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
     totals, marginals = crf.log_partition(scores, sizes), crf.marginals(scores, sizes)
     best, logs = crf.n_best(scores, sizes, 4)
     for row, length in enumerate(lengths):
         table = every(crf, scores[:length, row])
-        total = torch.tensor(list(table.values())).logsumexp(0)
+        total = torch.tensor(list(table.values()), dtype=torch.float64).logsumexp(0)
         assert float(totals[row]) == pytest.approx(float(total), abs=1e-6)
         ranked = sorted(table.items(), key=lambda item: -item[1])[:4]
         for rank, (tags, score) in enumerate(ranked):
@@ -70,7 +71,7 @@ def test_everything_is_what_the_sum_over_all_sequences_says(
         assert all(logs[rank, row] == -torch.inf for rank in range(len(ranked), 4))
         assert not best[:, length:, row].any()
         for t, label in product(range(length), range(labels)):
-            share = sum(torch.tensor(s - float(total)).exp() for tags, s in table.items() if tags[t] == label)
+            share = sum(math.exp(s - float(total)) for tags, s in table.items() if tags[t] == label)
             assert float(marginals[t, row, label]) == pytest.approx(float(share), abs=1e-6)
         assert not marginals[length:, row].any()
         one = torch.zeros(5, 1, dtype=torch.int64)
@@ -185,3 +186,64 @@ def test_filtered_are_the_marginals_of_a_sequence_that_might_end_anyhow(cuts: li
         found.append(shares)
     for step, shares in enumerate(torch.cat(found), start=1):
         torch.testing.assert_close(shares, crf.marginals(scores[:step])[-1], rtol=1e-9, atol=1e-9)
+
+
+LONG = 20_000
+
+
+def a_long_one(labels: int = 5) -> tuple[Tensor, Tensor]:
+    """Scores (T, 1, L) in float32, and one label each."""
+    generator = torch.Generator().manual_seed(7)
+    scores = 2 * torch.randn(LONG, 1, labels, generator=generator)
+    return scores, torch.randint(labels, (LONG, 1), generator=generator)
+
+
+@torch.no_grad()
+def test_without_transitions_a_long_sequence_is_its_timesteps_by_themselves() -> None:
+    scores, tags = a_long_one()
+    crf, exact = LinearChainCRF(5), scores.double()
+    totals = exact.logsumexp(-1).sum(0)
+    torch.testing.assert_close(crf.log_partition(scores).double(), totals, rtol=1e-7, atol=0)
+    torch.testing.assert_close(crf.marginals(scores), exact.softmax(-1).float(), rtol=1e-6, atol=1e-12)
+    best, logs = crf.viterbi(scores)
+    assert torch.equal(best, scores.argmax(-1))
+    torch.testing.assert_close(logs.double(), exact.amax(-1).sum(0) - totals, rtol=1e-7, atol=0)
+    own = exact.gather(-1, tags.unsqueeze(-1)).sum() - totals
+    torch.testing.assert_close(crf.log_likelihood(scores, tags).double(), own, rtol=1e-7, atol=0)
+
+
+@torch.no_grad()
+def test_sequences_that_never_meet_are_summed_right_however_far_apart() -> None:
+    """Each label is followed by itself alone: all sequences are constant, and their scores part as a random walk."""
+    scores, _ = a_long_one()
+    crf, each = LinearChainCRF(5, allowed=torch.eye(5).bool()), scores.double().sum(0)
+    torch.testing.assert_close(crf.log_partition(scores).double(), each.logsumexp(-1), rtol=1e-7, atol=0)
+    torch.testing.assert_close(crf.marginals(scores)[LONG // 2].double(), each.softmax(-1), rtol=1e-5, atol=1e-12)
+    assert crf.viterbi(scores)[0].unique().tolist() == each.argmax(-1).tolist()
+    least = int(each.argmin())  # the one that all others are far above, until its end forbids them
+    crf.not_last.copy_(torch.arange(5) != least)
+    torch.testing.assert_close(crf.log_partition(scores).double(), each[:, least], rtol=1e-7, atol=0)
+
+
+def test_a_long_sequence_has_the_same_gradients_in_both_types() -> None:
+    scores, tags = a_long_one()
+    crf = a_crf(5, 8).float()
+    scores.requires_grad_()
+    crf.loss(scores, tags).backward()
+    exact, twice = a_crf(5, 8), scores.detach().double().requires_grad_()
+    with torch.no_grad():
+        for own, other in zip(exact.parameters(), crf.parameters(), strict=True):
+            own.copy_(other)
+    exact.loss(twice, tags).backward()
+    assert scores.grad is not None
+    assert twice.grad is not None
+    torch.testing.assert_close(scores.grad.double(), twice.grad, rtol=1e-6, atol=1e-9)
+    for own, other in zip(exact.parameters(), crf.parameters(), strict=True):
+        assert own.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(other.grad.double(), own.grad, rtol=1e-5, atol=1e-7)
+    # What the loss loses by another label at one timestep is its marginal there: an identity of its own.
+    shares = exact.marginals(twice)
+    expected = shares - torch.nn.functional.one_hot(tags, 5)
+    torch.testing.assert_close(twice.grad, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(LONG, 1, dtype=torch.float64), rtol=0, atol=1e-12)

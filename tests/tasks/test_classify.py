@@ -70,13 +70,28 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifyRun:
 def test_what_decides_is_learned_and_figures_stand_beside_baselines(run: ClassifyRun) -> None:
     figures = run.metrics["test"]
     assert figures["accuracy"] > 0.95
-    assert figures["interval"][0] <= figures["accuracy"] <= figures["interval"][1]
+    low, high = figures["interval"] or (figures["accuracy"],) * 2
+    assert low <= figures["accuracy"] <= high
     assert 0.3 < figures["baselines"]["majority"]["accuracy"] < 0.7
     assert figures["baselines"]["naive Bayes, 1- to 2-grams"]["accuracy"] > 0.9
     assert sum(map(sum, figures["confusions"])) == figures["examples"] == 30
     again = run.evaluate().as_dict()
     assert again["confusions"] == figures["confusions"]
     assert again["nats_per_example"] == pytest.approx(figures["nats_per_example"])
+    assert run.model.temperature != 1
+
+
+def test_nats_are_those_of_the_probabilities_that_are_given(run: ClassifyRun) -> None:
+    part = run.part()
+    labels = run.symbols.labels.names
+    logs = [
+        run.score(one.x, label=labels[int(y)]).log_probability
+        for one, y in zip(part.examples, part.targets, strict=True)
+    ]
+    figures = run.evaluate()
+    assert figures.loss == pytest.approx(-sum(logs) / len(logs), rel=1e-5)
+    assert run.metrics["test"]["nats_per_example"] == pytest.approx(figures.loss)
+    assert figures.scores[np.arange(len(logs)), figures.truth].tolist() == pytest.approx(logs, rel=1e-5)
 
 
 def test_predictions_are_probabilities_and_alone_as_in_a_batch(run: ClassifyRun) -> None:

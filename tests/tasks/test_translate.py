@@ -7,8 +7,11 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import unrolled
 from commands import here
@@ -22,7 +25,7 @@ from unrolled.decoding.error_analysis import Analysis, Judged
 from unrolled.errors import UserError
 from unrolled.models.translator import Translator
 from unrolled.tasks.translate.answers import answers, log_probabilities
-from unrolled.tasks.translate.figures import Answered, bootstrapped, by_length, quality
+from unrolled.tasks.translate.figures import Answered, by_length, quality, resampled_bleu
 from unrolled.tasks.translate.memory import TranslationMemory
 from unrolled.tasks.translate.run import TranslateRun
 from unrolled.tasks.translate.task import TASK, part_for
@@ -256,9 +259,21 @@ def test_the_interval_is_around_the_corpus_score() -> None:
         text = [draw.choice(words) for _ in range(draw.randint(5, 12))]
         said = [word if draw.random() < 0.8 else "x" for word in text]
         answered.append(Answered(str(number), " ".join(said), (" ".join(text), "a b c d")))
-    low, high = bootstrapped(answered)
-    assert low < quality(answered)["bleu"] < high
-    assert bootstrapped([answered[0]] * 5)[0] == pytest.approx(quality([answered[0]] * 5)["bleu"])
+    interval = quality(answered, interval=True)["interval"]
+    assert interval[0] < quality(answered)["bleu"] < interval[1]
+    assert quality(answered[:1], interval=True)["interval"] is None
+
+
+PHRASES = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=7).map(" ".join)
+
+
+@given(st.lists(st.tuples(PHRASES, st.lists(PHRASES, min_size=1, max_size=2)), min_size=1, max_size=6), st.data())
+def test_resamplings_are_scored_as_the_corpus_is(pairs: list[tuple[str, list[str]]], data: st.DataObject) -> None:
+    answered = [Answered(str(number), said, tuple(texts)) for number, (said, texts) in enumerate(pairs)]
+    draws = data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=len(pairs), max_size=len(pairs)))
+    for numbers in (list(range(len(pairs))), draws):
+        (found,) = resampled_bleu(answered)(np.array([numbers]))
+        assert found == pytest.approx(quality([answered[number] for number in numbers])["bleu"])
 
 
 def test_the_memory_finds_the_nearest_source() -> None:

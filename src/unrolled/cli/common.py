@@ -5,9 +5,10 @@ Nothing here imports torch, numpy or matplotlib at the top: `unrolled --help` mu
 
 import functools
 import inspect
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,7 +18,17 @@ from typing import Annotated, Any
 import typer
 
 from unrolled import cores
-from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell, working
+from unrolled.cli.ending import (
+    DONE,
+    INTERRUPTED,
+    WRONG,
+    in_words,
+    let_go_of_output,
+    loading,
+    tell,
+    too_little_memory,
+    working,
+)
 from unrolled.errors import UserError
 
 
@@ -153,8 +164,10 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(context: typer.Context, **arguments: Any) -> None:
         before = context.obj if isinstance(context.obj, Common) else Common()
+        with mistakes_told():
+            check_numbers(arguments)
         common = before.updated(**{name: arguments.pop(name) for name in SHARED})
-        with mistakes_told(), working():
+        with mistakes_told(function.__name__), working():
             function(common, **arguments)
             sys.stdout.flush()
 
@@ -164,13 +177,39 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def check_numbers(arguments: Mapping[str, Any]) -> None:
+    """Refuse what Typer lets through any limits: numbers that are not finite, and whole ones beyond 64 bits.
+
+    Raises:
+        UserError: an option is such a number.
+    """
+    for name, value in arguments.items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not finite or (isinstance(value, int) and abs(value) >= 2**63):
+            raise UserError(f"--{name.replace('_', '-')} {str(value)[:40]}: it is no number that can be used")
+
+
+MEMORY = {
+    "train": "lower model.hidden, model.layers, model.embedding, training.batch or training.window",
+    "sample": "draw fewer sequences side by side (--count)",
+    "serve": "serve fewer runs, or lower --batch and --max-streams",
+}
+"""What needs less memory, where that is not a smaller file or text."""
+
+
 @contextmanager
-def mistakes_told() -> Iterator[None]:
+def mistakes_told(verb: str = "") -> Iterator[None]:
     """Turn what ends a verb early into a message on standard error and an exit code."""
     try:
         yield
     except UserError as error:
         tell(f"error: {error}")
+        raise typer.Exit(WRONG) from None
+    except (MemoryError, RuntimeError) as error:  # torch has its own exceptions for memory, all RuntimeErrors
+        needed = too_little_memory(error)
+        if needed is None:
+            raise
+        tell(f"error: too little memory{needed}; {MEMORY.get(verb, 'give a smaller file, or fewer and shorter texts')}")
         raise typer.Exit(WRONG) from None
     except KeyboardInterrupt:
         tell("interrupted")

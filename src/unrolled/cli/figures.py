@@ -1,7 +1,7 @@
 """Figures for people: how well a text was predicted, with the n-gram baseline beside it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from unrolled.cli.common import table
@@ -72,14 +72,13 @@ def part_text(task: str, figures: Mapping[str, Any]) -> str:
 
 def tag_text(figures: Mapping[str, Any]) -> str:
     """What a tagger's figures say, with the plain baseline beside them."""
-    low, high = figures["interval"]
     spans = figures.get("spans")
     if spans:
         rows = [["span F1", f"{spans['f1']:.2%}"], ["precision", f"{spans['precision']:.2%}"]]
         rows += [["recall", f"{spans['recall']:.2%}"]]
     else:
         rows = [["accuracy", f"{figures['accuracy']:.2%}"]]
-    rows.append(["95 % interval", f"{low:.2%} to {high:.2%}"])
+    rows += interval_row(figures, "{:.2%}".format)
     rows += [[name, f"{next(iter(own.values())):.2%}"] for name, own in figures.get("baselines", {}).items()]
     parts = {"seen_words": "words that training had", "unseen_words": "words that it had not"}
     rows += [[text, f"{figures[name]:.2%}"] for name, text in parts.items() if name in figures]
@@ -100,8 +99,7 @@ def generation_text(figures: Mapping[str, Any]) -> str:
     text = f"{figures['sequences']:,} sequences\n{figures_table(figures, figures.get('ngram'))}\n({COUNTING})"
     if "accuracy" not in figures:
         return text
-    low, high = figures["interval"]
-    rows = [["the class, by Bayes' rule", f"{figures['accuracy']:.2%}"], ["95 % interval", f"{low:.2%} to {high:.2%}"]]
+    rows = [["the class, by Bayes' rule", f"{figures['accuracy']:.2%}"], *interval_row(figures, "{:.2%}".format)]
     rows += [[name, f"{own['accuracy']:.2%}"] for name, own in figures.get("baselines", {}).items()]
     return f"{text}\n\n{table(rows, right='-r')}"
 
@@ -110,7 +108,11 @@ def translation_text(figures: Mapping[str, Any]) -> str:
     """What a translator's figures say, with the translation memory beside them."""
     rows = [["perplexity", number(figures["perplexity"])]]
     if "bleu" in figures:
-        rows = [["BLEU", f"{figures['bleu']:.2f}"], *_interval(figures), ["chrF", f"{figures['chrf']:.2f}"]]
+        rows = [
+            ["BLEU", f"{figures['bleu']:.2f}"],
+            *interval_row(figures, "{:.2f}".format),
+            ["chrF", f"{figures['chrf']:.2f}"],
+        ]
         rows += [["answers that equal a reference", f"{figures['exact']:.2%}"]]
         rows += [[f"{name}: BLEU", f"{own['bleu']:.2f}"] for name, own in figures.get("baselines", {}).items()]
         rows += [["perplexity of the references", number(figures["perplexity"])]]
@@ -123,8 +125,11 @@ def translation_text(figures: Mapping[str, Any]) -> str:
     return f"{text}\n{figures['remark']}" if "remark" in figures else text
 
 
-def _interval(figures: Mapping[str, Any]) -> list[list[str]]:
-    return [["95 % interval", "{:.2f} to {:.2f}".format(*figures["interval"])]] if "interval" in figures else []
+def interval_row(figures: Mapping[str, Any], written: Callable[[float], str]) -> list[list[str]]:
+    """The row of a table for the interval, none where there is no interval."""
+    if not figures.get("interval"):
+        return []
+    return [["95 % interval", " to ".join(map(written, figures["interval"]))]]
 
 
 def by_length(figures: Mapping[str, Any]) -> str:
@@ -138,18 +143,17 @@ def by_length(figures: Mapping[str, Any]) -> str:
 
 def class_text(figures: Mapping[str, Any]) -> str:
     """What a classifier's or a predictor's figures say, with the plain baselines beside them."""
-    low, high = figures["interval"]
     if "accuracy" not in figures:
         rows = [
             ["mean absolute error", number(figures["mean_absolute_error"])],
-            ["95 % interval", f"{number(low)} to {number(high)}"],
+            *interval_row(figures, number),
             ["root mean square error", number(figures["root_mean_square_error"])],
         ]
         rows += [[f"always the {name}", number(own["mean_absolute_error"])] for name, own in _beside(figures, "mean")]
         return table(rows, right="-r")
     rows = [
         ["accuracy", f"{figures['accuracy']:.2%}"],
-        ["95 % interval", f"{low:.2%} to {high:.2%}"],
+        *interval_row(figures, "{:.2%}".format),
         *[[name, f"{own['accuracy']:.2%}"] for name, own in figures.get("baselines", {}).items()],
         ["F1, mean of the classes", f"{figures['macro_f1']:.2%}"],
     ]

@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 from unrolled.cli.began import begin_now
-from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, tell
+from unrolled.cli.ending import DONE, INTERRUPTED, WRONG, in_words, let_go_of_output, loading, open_streams, tell
 
 
 def main() -> None:
     """The entry point: exit code 0 done, 1 the user's input is wrong, 2 usage, 130 interrupted."""
     begin_now()
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without a sign shows another, and nothing ends in that
@@ -52,6 +53,7 @@ def _leave_at_once(code: int | None) -> None:
     process, and a group destroyed by hand may wait for them forever.
     """
     atexit._run_exitfuncs()
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code or DONE)

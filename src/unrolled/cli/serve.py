@@ -62,7 +62,7 @@ def serve(
     key, hosts = _key(key_file), hosts_of(host)
     app = create_app(
         library, limits=limits, key=key, hosts=hosts,
-        secret=secret.encode() if secret else None,
+        secret=os.fsencode(secret) if secret else None,
     )  # fmt: skip
     listener = listening(host, port)
     shown = f"[{host}]" if ":" in host else host

@@ -1,7 +1,6 @@
 """`unrolled train`: from a recipe, or a task and a file, to a run folder."""
 
 import json as json_format
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -197,7 +196,9 @@ def _interrupted(folder: Path | None) -> None:
 
 def _conclude(common: Common, result: "Result") -> None:
     """Say how it ended: figures, where everything is, what to try next."""
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))):
+    from unrolled.training.processes import is_first
+
+    if not is_first():
         return  # one process of several speaks
     if not result.complete:
         _interrupted(result.folder)

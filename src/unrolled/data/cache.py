@@ -24,11 +24,24 @@ LARGEST_ENTRY = 1 << 30
 
 
 def cache_folder() -> Path:
-    """$UNROLLED_CACHE, else $XDG_CACHE_HOME/unrolled, else ~/.cache/unrolled; it need not exist."""
+    """$UNROLLED_CACHE, else $XDG_CACHE_HOME/unrolled, else ~/.cache/unrolled; it need not exist.
+
+    Raises:
+        UserError: UNROLLED_CACHE begins with a user that there is not.
+    """
     if own := os.environ.get("UNROLLED_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path("~/.cache").expanduser()) / "unrolled"
+        try:
+            return Path(own).expanduser()
+        except RuntimeError:
+            raise UserError(
+                f"the environment variable UNROLLED_CACHE is {own!r}, and there is no such user; set it to a folder"
+            ) from None
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "unrolled"
+    try:
+        return Path("~/.cache").expanduser() / "unrolled"
+    except RuntimeError:  # a user without a home, as in a container
+        return _temporary_folder()
 
 
 def anything(path: Path, about: dict[str, Any]) -> bool:

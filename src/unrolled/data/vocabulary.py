@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.arguments import checked_text
 from unrolled.data import subwords
 from unrolled.data.encoding import lowered, utf8
 from unrolled.data.settings import LEVELS, WORDS
@@ -104,9 +105,12 @@ class Vocabulary:
         r"""The ids of a text, <unk> for symbols outside the vocabulary.
 
         No <bos> or <eos> is added, but at word level every "\n" in the text is an <eos>.
+
+        Raises:
+            TypeError: it is no str. UserError: it is no Unicode.
         """
         ids = self.ids | {END_OF_LINE: EOS} if self.level == "word" else self.ids
-        return [ids.get(symbol, UNK) for symbol in self.split(text)]
+        return [ids.get(symbol, UNK) for symbol in self.split(checked_text(text))]
 
     def decode(self, ids: Iterable[int]) -> str:
         r"""Back to text. <pad> and <bos> are skipped; <unk> is "�", at word level "<unk>" (or ``unknown``).

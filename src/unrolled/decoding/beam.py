@@ -10,8 +10,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from unrolled.arguments import real, whole
 from unrolled.data.vocabulary import EOS
 from unrolled.decoding.sampling import Step, without
+from unrolled.decoding.settings import WIDEST
 from unrolled.errors import UserError
 
 State = TypeVar("State")
@@ -51,16 +53,11 @@ class Beam:
     early_stop: bool = True
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise UserError(f"beam width {self.width}: must be at least 1 (1 is greedy search)")
-        if not 0 <= self.alpha < math.inf:
-            raise UserError(f"alpha {self.alpha}: must be 0 (no length normalisation) or positive; 0.7 is usual")
-        if not 0 <= self.coverage < math.inf:
-            raise UserError(f"coverage {self.coverage}: must be 0 (off) or positive; 0.2 is usual")
-        if self.block_repeats < 0:
-            raise UserError(f"block_repeats {self.block_repeats}: must be 0 (off) or how long a run may not come twice")
-        if not 1 <= self.best <= self.width:
-            raise UserError(f"best {self.best}: must be from 1 to the beam's width, {self.width}")
+        whole("beam width", self.width, 1, WIDEST, hint=": 1 is greedy search")
+        real("alpha", self.alpha, 0, 10, hint=": 0 is no length normalization, 0.7 is usual")
+        real("coverage", self.coverage, 0, 100, hint=": 0 is off, 0.2 is usual")
+        whole("block_repeats", self.block_repeats, 0, hint=": 0 is off, otherwise how long a run may not come twice")
+        whole("best", self.best, 1, self.width, hint=", the beam's width")
 
 
 @dataclass(frozen=True)
@@ -166,6 +163,11 @@ class _Search(Generic[State]):
             keep = open_.nonzero().squeeze(1)
             state = self.select(state, parents[keep])
             sentences, symbols, logs, history = sentences[keep], symbols[keep], logs[keep], history[keep]
+        if not all(self.closed):
+            raise UserError(
+                "the search found no answer with a probability above 0: the model's weights are damaged, its training "
+                "diverged, or too much is forbidden (block_repeats)"
+            )
         return [self._ranked(answers) for answers in self.closed]
 
     def _best(

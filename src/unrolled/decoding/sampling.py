@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from unrolled.arguments import real, whole
 from unrolled.data.vocabulary import EOS, PAD
 from unrolled.errors import UserError
 
@@ -43,19 +44,15 @@ class Sampler:
     repetition: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise UserError(
-                f"temperature {self.temperature}: must be 0 (always the likeliest symbol) or a positive number; "
-                "1 is the model as it is, less is safer, more is bolder."
-            )
-        if self.top_k < 0:
-            raise UserError(f"top_k {self.top_k}: must be 0 (all symbols) or how many of the likeliest to draw from.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p {self.top_p}: must be above 0 and at most 1 (1 = all symbols).")
-        if not 0 <= self.min_p <= 1:
-            raise UserError(f"min_p {self.min_p}: must be from 0 (all symbols) to 1 (only the likeliest).")
-        if not 1 <= self.repetition < math.inf:
-            raise UserError(f"repetition {self.repetition}: must be 1 (off) or more; 1.2 is usual.")
+        real(
+            "temperature", self.temperature, 0, 1e6,
+            hint=": 0 always takes the likeliest symbol, 1 is the model as it is, more is bolder",
+        )  # fmt: skip
+        whole("top_k", self.top_k, 0, hint=": 0 draws from all symbols")
+        if real("top_p", self.top_p, 0, 1, hint=": 1 draws from all symbols") == 0:
+            raise UserError("top_p 0: must be above 0; to take always the likeliest symbol use temperature 0")
+        real("min_p", self.min_p, 0, 1, hint=": 0 draws from all symbols, 1 only from the likeliest")
+        real("repetition", self.repetition, 1, 1e6, hint=": 1 is off, 1.2 is usual")
         if any(symbol < 0 for symbol in self.forbidden):
             raise UserError(f"Forbidden symbols {sorted(self.forbidden)}: ids start at 0.")
 
@@ -136,8 +133,7 @@ def sample(
     >>> torch.stack(symbols).shape
     torch.Size([5, 2])
     """
-    if length < 1:
-        raise UserError(f"length {length}: must be at least 1 symbol.")
+    length = whole("length", length, 1)
     return _timesteps(step, state, first, settings, length, end, generator)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.inspecting.heat_map import WIDEST, longest_of, width_for, write_rows, write_symbols
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import drawing, new_figure, save_figure
 
 
 class AttentionMap(NamedTuple):
@@ -35,6 +35,7 @@ class AttentionMap(NamedTuple):
         return {"source": self.source, "target": self.target, "weights": self.weights.tolist()}
 
 
+@drawing
 def draw_attention(found: AttentionMap, path: Path) -> None:
     """Draw the map, a row for each symbol that was written; PNG or SVG.
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.inspecting.beam_tree import BeamNode, BeamTree
-from unrolled.inspecting.fonts import fonts_for, written
-from unrolled.inspecting.heat_map import shortened
-from unrolled.pictures import new_figure, save_figure
+from unrolled.lettering import MONO, lettering
+from unrolled.pictures import drawing, new_figure, save_figure
 
 COLOURS = {
     "answer": "#2a6f97",
@@ -26,14 +25,15 @@ WIDEST = 90.0
 """Inches."""
 
 
+@drawing
 def draw_tree(tree: BeamTree, path: Path) -> None:
     """Draw the search; PNG or SVG. Under each symbol stands the score of what ended.
 
     Raises:
         UserError: the ending is another, or the picture cannot be written.
     """
-    texts = [shortened(node.symbol, LONGEST) for node in tree.nodes]
-    families, missing = fonts_for(texts)
+    letters = lettering([node.symbol for node in tree.nodes], MONO)
+    texts = [letters.short(node.symbol, LONGEST) for node in tree.nodes]
     column = min(0.42 + 0.085 * max(map(len, texts)), WIDEST / (tree.steps + 1))
     rows = max(node.rank for node in tree.nodes) + 1
     figure = new_figure(max(5.2, column * (tree.steps + 0.7)), HIGH * (rows + 0.4) + 0.9)
@@ -42,7 +42,7 @@ def draw_tree(tree: BeamTree, path: Path) -> None:
     for node in tree.nodes[1:]:
         _line(axes, tree, node, node.number in best)
     for node, text in zip(tree.nodes[1:], texts[1:], strict=True):
-        _symbol(axes, node, written(text, missing), node.number in best, families)
+        _symbol(axes, node, text, node.number in best, letters.families)
     axes.set_xlim(-0.15, tree.steps + 0.55)
     axes.set_ylim(rows - 0.3, -0.6)
     axes.set_yticks([])

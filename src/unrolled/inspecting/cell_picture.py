@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from unrolled.inspecting.cell_search import CellSearch, TrackingUnit
-from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols
-from unrolled.pictures import new_figure, save_figure
+from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols, write_title
+from unrolled.pictures import drawing, new_figure, save_figure
 
 
+@drawing
 def draw_cells(found: CellSearch, path: Path, *, count: int = 8, length: int = 110) -> None:
     """Draw the best unit of each of the `count` features that are tracked best, over `length` symbols; PNG or SVG.
 
@@ -35,7 +36,7 @@ def _draw(figure: Any, found: CellSearch, one: TrackingUnit, part: slice) -> Non
     above, below = figure.subplots(2, 1, height_ratios=[1.2, 1])
     feature, values = found.features[one.feature][part], one.values[part]
     above.fill_between(range(len(feature)), feature, step="mid", color="#8d99ae", linewidth=0)
-    above.set_title(f"{one.feature}: {one.unit}, r = {one.correlation:.2f}", loc="left", fontsize=9)
+    write_title(above, f"{one.feature}: {one.unit}, r = {one.correlation:.2f}")
     above.set_axis_off()
     above.set_xlim(-0.5, len(feature) - 0.5)
     most = max(1e-9, float(np.abs(one.values).max()))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from unrolled.errors import UserError
 from unrolled.inspecting.observation import Numbers
 from unrolled.nn.recurrent import Recurrent
-from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
+from unrolled.pictures import curve_style, drawing, legend, new_figure, plain_axes, powers_of_ten, save_figure
 
 MOMENTS = 6
 """Timesteps whose loss is looked back from, in each sequence."""
@@ -155,6 +155,7 @@ def _moments(steps: int, ends: bool) -> list[int]:
     return sorted({round(moment) for moment in np.linspace(first, steps - 1, MOMENTS)})
 
 
+@drawing
 def draw_gradients(decays: Sequence[GradientDecay], path: Path) -> None:
     """Draw the medians on a logarithmic axis, the quartiles as bands; PNG or SVG.
 
@@ -163,20 +164,21 @@ def draw_gradients(decays: Sequence[GradientDecay], path: Path) -> None:
     """
     figure = new_figure(8.0, 4.8)
     axes = figure.subplots()
+    curves, names = [], []
     for place, one in enumerate(decays):
         colour, style = curve_style(place)
         shown = np.where(one.median > 0, one.median, np.nan)
         marker = "o" if len(one.distances) < 3 else ""
-        label = one.name if math.isnan(one.factor) else f"{one.name}: × {one.factor:.3g} a timestep"
-        axes.plot(one.distances, shown, color=colour, linestyle=style, linewidth=1.8, label=label, marker=marker)
+        names.append(one.name if math.isnan(one.factor) else f"{one.name}: × {one.factor:.3g} a timestep")
+        curves += axes.plot(one.distances, shown, color=colour, linestyle=style, linewidth=1.8, marker=marker)
         low = np.where(one.low > 0, one.low, np.nan)
         axes.fill_between(one.distances, low, one.high, color=colour, alpha=0.13, linewidth=0)
     if any((one.median > 0).any() for one in decays):
-        axes.set_yscale("log")
+        powers_of_ten(axes)
     else:
         axes.text(0.5, 0.5, "vanished altogether", transform=axes.transAxes, ha="center", color="#5c677d")
     axes.set_xlabel("distance t - s, in timesteps", fontsize=9)
     axes.set_ylabel("‖∂L⟨t⟩/∂a⟨s⟩‖", fontsize=9)
     plain_axes(axes)
-    axes.legend(fontsize=8, frameon=False)
+    legend(axes, curves, names, frameon=False)
     save_figure(figure, path)

@@ -10,18 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import UserError
-from unrolled.inspecting.fonts import fonts_for, written
 from unrolled.inspecting.observation import ObservedLayer
-from unrolled.pictures import new_figure, save_figure
+from unrolled.lettering import MONO, lettering
+from unrolled.pictures import drawing, new_figure, save_figure
 
 WIDEST, NARROWEST = 22.0, 4.5
 """Inches."""
 READABLE = 130
 """So many symbols can be written side by side; of more the axis has the numbers."""
-LONGEST = 24
-"""Characters of a symbol on an axis; of longer ones the beginning."""
 
 
+@drawing
 def draw_gates(
     layer: ObservedLayer, symbols: Sequence[str], units: NDArray[np.int64], path: Path, *, names: Sequence[str] = ()
 ) -> None:
@@ -51,26 +50,18 @@ def width_for(symbols: Sequence[str]) -> float:
     return float(np.clip(1.8 + 0.17 * len(symbols), NARROWEST, WIDEST))
 
 
-def shortened(symbol: str, longest: int = LONGEST) -> str:
-    """A symbol, or of a long one the beginning.
-
-    >>> shortened("internationalisation", 10)
-    'internati…'
-    """
-    return symbol if len(symbol) <= longest else symbol[: longest - 1] + "…"
-
-
 def longest_of(symbols: Sequence[str]) -> int:
     """Characters of the longest symbol on an axis; few where the timesteps are numbered."""
-    return min(max(map(len, symbols)), LONGEST) if len(symbols) <= READABLE else 4
+    letters = lettering(symbols if len(symbols) <= READABLE else (), MONO)
+    return max(len(letters.short(symbol)) for symbol in symbols) if len(symbols) <= READABLE else 4
 
 
 def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
     """Write a symbol under each timestep, or where they are too many to be read, number the timesteps."""
     if len(symbols) <= READABLE:
-        families, missing = fonts_for(symbols)
-        labels = [written(shortened(symbol), missing) for symbol in symbols]
-        axes.set_xticks(range(len(symbols)), labels, fontsize=8, family=families)
+        letters = lettering(symbols, MONO)
+        labels = [letters.short(symbol) for symbol in symbols]
+        axes.set_xticks(range(len(symbols)), labels, fontsize=8, family=letters.families)
         for label in axes.get_xticklabels():
             label.set_rotation(90 if len(label.get_text()) > 1 else 0)
     else:
@@ -81,11 +72,16 @@ def write_symbols(axes: Any, symbols: Sequence[str]) -> None:
 def write_rows(axes: Any, names: Sequence[str]) -> None:
     """Write a name beside each row, or where they are too many to be read, number the rows."""
     if len(names) <= READABLE:
-        families, missing = fonts_for(names)
-        axes.set_yticks(
-            range(len(names)), [written(shortened(name), missing) for name in names], fontsize=8, family=families
-        )
+        letters = lettering(names, MONO)
+        labels = [letters.short(name) for name in names]
+        axes.set_yticks(range(len(names)), labels, fontsize=8, family=letters.families)
     axes.tick_params(axis="y", length=2, labelsize=8)
+
+
+def write_title(axes: Any, text: str) -> None:
+    """Write a title that has a name of the user's in it."""
+    letters = lettering([text])
+    axes.set_title(letters(text), loc="left", fontsize=9, family=letters.families)
 
 
 def _panel(figure: Any, axes: Any, name: str, layer: ObservedLayer, units: NDArray[np.int64]) -> None:
@@ -98,5 +94,5 @@ def _panel(figure: Any, axes: Any, name: str, layer: ObservedLayer, units: NDArr
     )  # fmt: skip
     axes.set_yticks([])
     axes.set_ylabel("units", fontsize=8)
-    axes.set_title(name + (" gate" if gate else ""), loc="left", fontsize=9)
+    write_title(axes, name + (" gate" if gate else ""))
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unrolled.inspecting.heat_map import longest_of, width_for, write_rows, write_symbols
 from unrolled.nn.crf import LinearChainCRF
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import drawing, new_figure, save_figure
 
 Numbers = NDArray[np.float64]
 BEFORE, AFTER = "(start)", "(end)"
@@ -66,6 +66,7 @@ def transitions_of(crf: LinearChainCRF) -> Numbers:
     return found
 
 
+@drawing
 def draw_labels(found: LabelTable, path: Path) -> None:
     """Draw the probabilities, labels × timesteps, with a dot on each that was chosen; of a CRF the transitions below.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.pictures import curve_style, new_figure, plain_axes, save_figure
+from unrolled.pictures import curve_style, drawing, legend, new_figure, plain_axes, powers_of_ten, save_figure
 from unrolled.training.curves import HIGHEST
 from unrolled.training.log import read_log
 from unrolled.training.recipe import Recipe, load_recipe
@@ -121,6 +121,7 @@ def _number(value: Any) -> float:
     return float(value) if _is_number(value) else 0.0
 
 
+@drawing
 def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     """Draw the validation losses, the best point of each marked, and thinly the training losses; PNG or SVG.
 
@@ -131,12 +132,13 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     """
     figure = new_figure(8.5, 6.4)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    drawn = []
     for place, curve in enumerate(curves):
-        _draw(axes, curve, *curve_style(place))
+        drawn += _draw(axes, curve, *curve_style(place))
         _draw_norms(below, curve, *curve_style(place))
     below.set_xlabel("step (updates of the weights)", fontsize=9)
     below.set_ylabel("gradient's norm", fontsize=9)
-    below.set_yscale("log")
+    powers_of_ten(below)
     plain_axes(below)
     unit = "nats per symbol" if curves[0].recipe.task in BY_SYMBOL else "loss"
     axes.set_ylabel(f"{unit}; thick: validation, thin: training", fontsize=9)
@@ -144,7 +146,7 @@ def draw_learning_curves(curves: Sequence[LearningCurve], path: Path) -> None:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     _fit(axes, curves)
-    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    legend(axes, drawn, [_named(curve) for curve in curves], frameon=False, loc="upper right")
     save_figure(figure, path)
 
 
@@ -152,18 +154,23 @@ def _clamped(values: Iterable[float]) -> list[float]:
     return [max(-HIGHEST, min(value, HIGHEST)) for value in values]
 
 
-def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:
-    label = curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
+def _named(curve: LearningCurve) -> str:
+    return curve.name if curve.best is None else f"{curve.name}: {curve.best[1]:.3f} at step {curve.best[0]:,}"
+
+
+def _draw(axes: Any, curve: LearningCurve, colour: str, style: str) -> list[Any]:
+    """Draw a run's losses; the curve that the legend names."""
     if curve.train:
         steps, losses, _ = zip(*curve.train, strict=True)
         axes.plot(steps, _clamped(losses), color=colour, linewidth=0.7, alpha=0.45, linestyle=style)
     steps, losses, _ = zip(*curve.valid, strict=True) if curve.valid else ((), (), ())
     few = {"marker": "o", "markersize": 4} if len(losses) < 3 else {}
-    axes.plot(steps, _clamped(losses), color=colour, linewidth=1.9, linestyle=style, label=label, **few)
+    drawn: list[Any] = axes.plot(steps, _clamped(losses), color=colour, linewidth=1.9, linestyle=style, **few)
     if curve.best is not None:
         axes.plot(
             curve.best[0], *_clamped(curve.best[1:2]), "o", markersize=8, markerfacecolor="none", markeredgecolor=colour
         )
+    return drawn
 
 
 def _draw_norms(axes: Any, curve: LearningCurve, colour: str, style: str) -> None:

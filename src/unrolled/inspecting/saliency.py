@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.data.examples import ExampleBatch
-from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols
+from unrolled.inspecting.heat_map import longest_of, width_for, write_symbols, write_title
+from unrolled.lettering import LONGEST, shortened
 from unrolled.models.classifier import Classifier
-from unrolled.pictures import new_figure, save_figure
+from unrolled.pictures import drawing, new_figure, save_figure
 
 Numbers = NDArray[np.float64]
 AT_ONCE = 64
@@ -118,6 +119,7 @@ def _by_leaving_out(model: Classifier, batch: ExampleBatch, place: int) -> Numbe
     return np.concatenate(found)
 
 
+@drawing
 def draw_saliency(found: Saliency, path: Path) -> None:
     """Draw both measures as bars over the timesteps; PNG or SVG.
 
@@ -126,13 +128,12 @@ def draw_saliency(found: Saliency, path: Path) -> None:
     """
     figure = new_figure(width_for(found.symbols), 4.0 + 0.05 * longest_of(found.symbols))
     panels = figure.subplots(2, 1, sharex=True)
-    titles = (
-        f"occlusion: how much log P({found.label}) falls without it", "gradient × input: what it adds to the score"
-    )  # fmt: skip
+    outcome = shortened(found.outcome, 2 * LONGEST)
+    titles = f"occlusion: how much {outcome} falls without it", "gradient × input: what it adds to the score"
     for axes, values, title in zip(panels, (found.occlusion, found.gradient_input), titles, strict=True):
         axes.bar(range(len(values)), values, color=[FOR if value > 0 else AGAINST for value in values], width=0.85)
         axes.axhline(0, color="#8d99ae", linewidth=0.8)
-        axes.set_title(title, loc="left", fontsize=9)
+        write_title(axes, title)
         axes.tick_params(axis="y", labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_xlim(-0.8, len(found.symbols) - 0.2)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.inspecting.embeddings import Embeddings
-from unrolled.inspecting.fonts import fonts_for, written
-from unrolled.pictures import new_figure, save_figure
+from unrolled.lettering import MONO, lettering
+from unrolled.pictures import drawing, new_figure, save_figure
 
 PLACES = (
     ((4, 0), "left", "center"), ((-4, 0), "right", "center"), ((0, 4), "center", "bottom"), ((0, -4), "center", "top"),
@@ -16,6 +16,7 @@ PLACES = (
 """Where a name may stand beside its point, in the order of preference."""
 
 
+@drawing
 def draw_embeddings(found: Embeddings, path: Path, *, count: int = 150) -> None:
     """Draw the `count` most frequent symbols in the plane of their first two principal components; PNG or SVG.
 
@@ -41,7 +42,7 @@ def draw_embeddings(found: Embeddings, path: Path, *, count: int = 150) -> None:
 def _name(figure: Any, axes: Any, points: Any, names: tuple[str, ...]) -> None:
     from matplotlib.transforms import Bbox
 
-    families, missing = fonts_for(names)
+    letters = lettering(names, MONO)
     figure.draw_without_rendering()  # the layout is known from here on
     renderer = figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
@@ -51,8 +52,8 @@ def _name(figure: Any, axes: Any, points: Any, names: tuple[str, ...]) -> None:
         others = taken[:place] + taken[place + 1 :]
         for offset, across, along in PLACES:
             text = axes.annotate(
-                written(name, missing), point, xytext=offset, textcoords="offset points", ha=across, va=along,
-                fontsize=8, family=families, color="#1d3557",
+                letters.short(name), point, xytext=offset, textcoords="offset points", ha=across, va=along,
+                fontsize=8, family=letters.families, color="#1d3557",
             )  # fmt: skip
             box = text.get_window_extent(renderer)
             if frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) and not box.count_overlaps(others):

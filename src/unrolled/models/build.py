@@ -25,7 +25,7 @@ from unrolled.files import atomic_write_text, read_json
 from unrolled.models.encoder import InputKind
 from unrolled.models.language_model import LanguageModel
 from unrolled.models.settings import NO_CELL, ModelSettings
-from unrolled.recurrence.program import TraceError, program_to_json, trace
+from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
 
 CELL = "cell.json"
 

@@ -57,12 +57,14 @@ class Classifier(nn.Module):
         return ClassLoss(self.loss(self.scores(inputs, lengths, spellings), targets))
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """The same from the scores. Weights and smoothing only apply while training: a measured loss is plain nats."""
+        """The same from the scores. Weights and smoothing only apply while training: a measured loss is the nats of the
+        probabilities that the model gives."""
         if not self.classes:
             return 0.5 * (scores.squeeze(-1) - targets).square().sum()
-        weights, smoothing = (self.weights, self.smoothing) if self.training else (None, 0.0)
+        if not self.training:
+            return functional.nll_loss(self.log_probabilities(scores), targets, reduction="sum")
         return functional.cross_entropy(
-            scores.float(), targets, weight=weights, label_smoothing=smoothing, reduction="sum"
+            scores.float(), targets, weight=self.weights, label_smoothing=self.smoothing, reduction="sum"
         )
 
     def scores(self, inputs: Tensor, lengths: Tensor, spellings: Tensor | None = None) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-IMPOSSIBLE = -1e4
-"""The score of what may not be: its probability underflows to 0 in float32, and unlike -inf it never gives NaN."""
+from unrolled.nn import chain
+from unrolled.nn.chain import IMPOSSIBLE, Chain, inside
 
 
 class LinearChainCRF(nn.Module):
@@ -29,7 +29,8 @@ class LinearChainCRF(nn.Module):
         first, last: (L,) whether a label may begin, or end, a sequence.
 
     Shapes: scores (T, B, L), tags (T, B) int64, lengths (B,), 0 allowed, or None if every sequence has T timesteps.
-    What lies past a sequence's end is never looked at.
+    What lies past a sequence's end is never looked at. Whatever the scores' type, everything is computed in float64 and
+    rounded at the end: rounding does not grow with the length.
     """
 
     forbidden: Tensor
@@ -56,11 +57,11 @@ class LinearChainCRF(nn.Module):
             )
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Transitions, start and end, with what is forbidden out of reach."""
+        """Transitions, start and end in float64, with what is forbidden out of reach."""
         return (
-            self.transitions.masked_fill(self.forbidden, IMPOSSIBLE),
-            self.start.masked_fill(self.not_first, IMPOSSIBLE),
-            self.end.masked_fill(self.not_last, IMPOSSIBLE),
+            self.transitions.double().masked_fill(self.forbidden, IMPOSSIBLE),
+            self.start.double().masked_fill(self.not_first, IMPOSSIBLE),
+            self.end.double().masked_fill(self.not_last, IMPOSSIBLE),
         )
 
     def loss(self, scores: Tensor, tags: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -69,18 +70,22 @@ class LinearChainCRF(nn.Module):
         Raises:
             ValueError: a sequence of tags is one that the masks forbid.
         """
-        return -self.log_likelihood(scores, tags, lengths).sum()
+        return -self._logs(scores, tags, lengths).sum().to(_returned(scores))
 
     def log_likelihood(self, scores: Tensor, tags: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B,) log P(tags | x); see `loss`."""
+        return self._logs(scores, tags, lengths).to(_returned(scores))
+
+    def _logs(self, scores: Tensor, tags: Tensor, lengths: Tensor | None) -> Tensor:
+        """`log_likelihood` in float64: the difference of two long sums."""
         scores, lengths = _given(scores, lengths)
         self._check(tags, lengths)
-        return self._score(scores, tags, lengths) - self.log_partition(scores, lengths)
+        return self._score(scores, tags, lengths) - self._log_partition(scores, lengths)
 
     def _check(self, tags: Tensor, lengths: Tensor) -> None:
-        inside = _inside(lengths, len(tags))
+        here = inside(lengths, len(tags))
         if len(tags) > 1:
-            wrong = self.forbidden[tags[:-1], tags[1:]] & inside[1:]
+            wrong = self.forbidden[tags[:-1], tags[1:]] & here[1:]
             if wrong.any():
                 t, row = wrong.nonzero()[0].tolist()
                 before, after = int(tags[t, row]), int(tags[t + 1, row])
@@ -100,27 +105,34 @@ class LinearChainCRF(nn.Module):
         if not len(scores):
             return scores.new_zeros(scores.shape[1])
         transitions, start, end = self._weights()
-        inside = _inside(lengths, len(scores))
-        emitted = scores.gather(2, tags.unsqueeze(-1)).squeeze(-1).masked_fill(~inside, 0).sum(0)
-        passed = transitions[tags[:-1], tags[1:]].masked_fill(~inside[1:], 0).sum(0)
+        here = inside(lengths, len(scores))
+        emitted = scores.gather(2, tags.unsqueeze(-1)).squeeze(-1).masked_fill(~here, 0).sum(0)
+        passed = transitions[tags[:-1], tags[1:]].masked_fill(~here[1:], 0).sum(0)
         last = tags.gather(0, (lengths - 1).clamp(min=0).unsqueeze(0)).squeeze(0)
         total = emitted + passed + start[tags[0]] + end[last]
         return total.masked_fill(lengths == 0, 0)
 
     def log_partition(self, scores: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B,) log Σ exp(score) over all sequences of labels; 0 for length 0."""
-        scores, lengths = _given(scores, lengths)
+        return self._log_partition(*_given(scores, lengths)).to(_returned(scores))
+
+    def _log_partition(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        if not scores.numel():
+            return scores.new_zeros(scores.shape[1])
         found: Tensor = _LogPartition.apply(scores, *self._weights(), lengths)  # type: ignore[no-untyped-call]
         return found
 
     @torch.no_grad()
     def marginals(self, scores: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(T, B, L) the probability of every label at every timestep, 0 past the end."""
+        returned = _returned(scores)
         scores, lengths = _given(scores, lengths)
-        weights = self._weights()
-        forward, totals = _forward(scores, *weights, lengths)
-        backward = _backward(scores, weights[0], weights[2], lengths)
-        return _marginals(forward, backward, totals, lengths)
+        if not scores.numel():
+            return scores.to(returned)
+        own = Chain(scores, *self._weights(), lengths)
+        fast = chain.fits(own)
+        found, _ = chain.forward(own, fast)
+        return chain.marginals(own, found, chain.backward(own, fast), fast).to(returned)
 
     @torch.no_grad()
     def filtered(self, scores: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -134,14 +146,14 @@ class LinearChainCRF(nn.Module):
             The probabilities (T, B, L), and what goes on, (B, L).
         """
         transitions, start, _ = self._weights()
-        found = []
-        for own in scores:
-            reached = start if before is None else (before.unsqueeze(-1) + transitions).logsumexp(-2)
+        found, returned = [], _returned(scores)
+        for own in scores.double():
+            reached = start if before is None else (before.double().unsqueeze(-1) + transitions).logsumexp(-2)
             before = (reached + own).log_softmax(-1)
             found.append(before)
         if before is None:
             raise ValueError("filtered: there is no timestep")
-        return torch.stack(found).exp(), before
+        return torch.stack(found).exp().to(returned), before.to(returned)
 
     @torch.no_grad()
     def viterbi(self, scores: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -155,86 +167,57 @@ class LinearChainCRF(nn.Module):
         fewer that the masks allow."""
         if n < 1:
             raise ValueError(f"n={n} must be at least 1")
+        returned = _returned(scores)
         scores, lengths = _given(scores, lengths)
         steps, batch, labels = scores.shape
         transitions, start, end = self._weights()
         if not steps:
             logs = scores.new_full((n, batch), -torch.inf)
             logs[0] = 0
-            return lengths.new_zeros((n, 0, batch)), logs
+            return lengths.new_zeros((n, 0, batch)), logs.to(returned)
         # best[b, l, k]: the k-th best score of a sequence that ends with label l here.
         best = scores.new_full((batch, labels, n), IMPOSSIBLE * steps * 4)
         best[:, :, 0] = start + scores[0]
         pointers = []
+        here = inside(lengths, steps)
         for t in range(1, steps):
-            reached = (best.unsqueeze(2) + transitions.unsqueeze(-1)).transpose(1, 2).reshape(batch, labels, -1)
-            values, places = reached.topk(n, dim=-1)
+            values, places = _best_before(best, transitions, n)
             values = values + scores[t].unsqueeze(-1)
-            active = (lengths > t).view(-1, 1, 1)
-            best = torch.where(active, values, best)
+            best = torch.where(here[t].view(-1, 1, 1), values, best)
             pointers.append(places)
         final, places = (best + end.unsqueeze(-1)).flatten(1).topk(n, dim=-1)
         tags = _traced_back(pointers, places, lengths, steps, n)
-        logs = (final - self.log_partition(scores, lengths).unsqueeze(-1)).t()
+        logs = (final - self._log_partition(scores, lengths).unsqueeze(-1)).t()
         logs = logs.masked_fill(final.t() < IMPOSSIBLE / 2, -torch.inf)
         empty = lengths == 0
         logs[0] = logs[0].masked_fill(empty, 0)
         logs[1:] = logs[1:].masked_fill(empty, -torch.inf)
-        return tags, logs
+        return tags, logs.to(returned)
+
+
+def _returned(scores: Tensor) -> torch.dtype:
+    """The type of results: that of the scores, and float32 at least."""
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
 def _given(scores: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Scores in float32 at least, 0 past the end, and lengths."""
-    scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+    """Scores in float64, 0 past the end, and lengths."""
+    scores = scores.double()
     if lengths is None:
         return scores, torch.full((scores.shape[1],), scores.shape[0], device=scores.device)
     lengths = lengths.long()
-    return scores.masked_fill(~_inside(lengths, len(scores)).unsqueeze(-1), 0), lengths
+    return scores.masked_fill(~inside(lengths, len(scores)).unsqueeze(-1), 0), lengths
 
 
-def _inside(lengths: Tensor, steps: int) -> Tensor:
-    return torch.arange(steps, device=lengths.device).unsqueeze(1) < lengths
-
-
-def _through(logs: Tensor, weights: Tensor) -> Tensor:
-    """log(exp(logs) @ weights) of (B, L) and (L, L): one product a timestep, its largest term taken out."""
-    highest = logs.amax(-1, keepdim=True)
-    summed = torch.mm((logs - highest).exp(), weights)
-    return summed.clamp(min=torch.finfo(logs.dtype).tiny).log().add_(highest)
-
-
-def _forward(scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """α (T, B, L): log Σ exp(score) of all beginnings that end with a label; and the log-partition (B,)."""
-    steps, batch, labels = scores.shape
-    alphas = scores.new_empty(steps, batch, labels)
-    if not steps:
-        return alphas, scores.new_zeros(batch)
-    weights = transitions.exp()
-    alphas[0] = start + scores[0]
-    for t in range(1, steps):
-        alphas[t] = _through(alphas[t - 1], weights) + scores[t]
-    place = (lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, labels)
-    totals = (alphas.gather(0, place).squeeze(0) + end).logsumexp(-1)
-    return alphas, totals.masked_fill(lengths == 0, 0)
-
-
-def _backward(scores: Tensor, transitions: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
-    """β (T, B, L): log Σ exp(score) of all ends that follow a label."""
-    steps = len(scores)
-    betas = torch.empty_like(scores)
-    weights = transitions.exp().t().contiguous()
-    for t in range(steps - 1, -1, -1):
-        if t == steps - 1:
-            betas[t] = end
-            continue
-        going = _through(betas[t + 1] + scores[t + 1], weights)
-        betas[t] = torch.where((lengths > t + 1).unsqueeze(-1), going, end)
-    return betas
-
-
-def _marginals(forward: Tensor, backward: Tensor, totals: Tensor, lengths: Tensor) -> Tensor:
-    found = (forward + backward - totals.unsqueeze(-1)).exp()
-    return found.masked_fill(~_inside(lengths, len(found)).unsqueeze(-1), 0)
+def _best_before(best: Tensor, transitions: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """(B, L, n) the n best scores (B, L, n) that lead to a label, and their places, label · n + rank."""
+    if n == 1:
+        values, places = (best.transpose(1, 2) + transitions.t()).max(-1, keepdim=True)
+        return values, places
+    batch, labels = best.shape[:2]
+    reached = (best.unsqueeze(2) + transitions.unsqueeze(-1)).transpose(1, 2).reshape(batch, labels, -1)
+    values, places = reached.topk(n, dim=-1)
+    return values, places
 
 
 class _LogPartition(torch.autograd.Function):
@@ -242,46 +225,20 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
-        alphas, totals = _forward(scores, transitions, start, end, lengths)
-        ctx.save_for_backward(scores, transitions, end, lengths, alphas, totals)
+        own = Chain(scores, transitions, start, end, lengths)
+        ctx.fast = chain.fits(own)
+        found, totals = chain.forward(own, ctx.fast)
+        ctx.save_for_backward(*own, *found)
         return totals
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scores, transitions, end, lengths, alphas, totals = ctx.saved_tensors
-        betas = _backward(scores, transitions, end, lengths)
-        expected = _marginals(alphas, betas, totals, lengths) * gradient.view(1, -1, 1)
-        return (
-            expected,
-            *_weight_gradients(scores, transitions, lengths, alphas, betas, totals, gradient, expected),
-            None,
-        )
-
-
-def _weight_gradients(
-    scores: Tensor, transitions: Tensor, lengths: Tensor, alphas: Tensor, betas: Tensor, totals: Tensor,
-    gradient: Tensor, expected: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The expected number of each transition, beginning and end. All pairs of timesteps at once: the sum over them of
-    exp(α⟨t-1⟩[i] + transitions[i, j] + scores⟨t⟩[j] + β⟨t⟩[j] - total) is one product of two matrices."""
-    steps, _, labels = scores.shape
-    if not steps:
-        zero = scores.new_zeros(labels)
-        return torch.zeros_like(transitions), zero, zero
-    before, after = alphas[:-1], betas[1:] + scores[1:]
-    # Each side is taken relative to its own largest, and the rest is put back as one factor a timestep.
-    high_before, high_after = before.amax(-1, keepdim=True), after.amax(-1, keepdim=True)
-    factor = (high_before + high_after - totals.view(1, -1, 1)).exp() * gradient.view(1, -1, 1)
-    factor = factor.masked_fill(~_inside(lengths, steps)[1:].unsqueeze(-1), 0)
-    left = ((before - high_before).exp() * factor).flatten(0, 1)
-    pairs = torch.mm(left.t(), (after - high_after).exp().flatten(0, 1)) * transitions.exp()
-    place = (lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, labels)
-    return (
-        pairs,
-        expected[0].sum(0),
-        expected.gather(0, place).squeeze(0).masked_fill((lengths == 0).unsqueeze(-1), 0).sum(0),
-    )
+        own, found = Chain(*ctx.saved_tensors[:5]), chain.Forward(*ctx.saved_tensors[5:])
+        behind = chain.backward(own, ctx.fast)
+        expected = chain.marginals(own, found, behind, ctx.fast) * gradient.view(1, -1, 1)
+        passed = chain.pairs(own, found, behind, gradient, ctx.fast)
+        return expected, passed, expected[0].sum(0), chain.at_end(expected, own.lengths).sum(0), None
 
 
 def _traced_back(pointers: list[Tensor], places: Tensor, lengths: Tensor, steps: int, n: int) -> Tensor:

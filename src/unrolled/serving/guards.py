@@ -31,7 +31,7 @@ class Guards:
         self, app: ASGIApp, *, limits: Limits, metrics: Metrics, key: str | None, hosts: frozenset[str] | None
     ) -> None:
         self._app, self._limits, self._metrics, self._hosts = app, limits, metrics, hosts
-        self._key = None if key is None else key.encode()
+        self._key = None if key is None else key.encode("utf-8", "surrogateescape")
         self._clients: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

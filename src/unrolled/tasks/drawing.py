@@ -9,11 +9,12 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from unrolled.arguments import MOST_SEED, whole
 from unrolled.data.vocabulary import EOS, PAD, UNK, Vocabulary
 from unrolled.decoding.sampling import Sampler, Step, sample
-from unrolled.errors import UserError
 
 LENGTH = 500
+MOST_ROWS = 1_000_000
 
 
 class How(TypedDict, total=False):
@@ -52,7 +53,7 @@ def sampler_of(ends: bool, how: How) -> Sampler:
 def generator_of(how: How) -> torch.Generator:
     """The source of randomness that `How.seed` means."""
     seed = how.get("seed")
-    return torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+    return torch.Generator().manual_seed(secrets.randbits(63) if seed is None else whole("seed", seed, 0, MOST_SEED))
 
 
 def drawn(
@@ -71,9 +72,8 @@ def rows_of(columns: Iterable[Tensor]) -> list[list[int]]:
 
 
 def check_count(count: int) -> None:
-    """Refuse to draw nothing."""
-    if count < 1:
-        raise UserError(f"count {count}: must be at least 1")
+    """Refuse to draw nothing, and more than fits side by side."""
+    whole("count", count, 1, MOST_ROWS)
 
 
 class Spoken:

@@ -8,13 +8,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BOOTSTRAPS = 1000
+LEAST = 10
+"""Of fewer items resamplings are too much alike to say anything."""
+MOST_DRAWS = 4_000_000
+"""Numbers of items that are held at once."""
+
+Figures = Callable[[NDArray[np.int64]], ArrayLike]
+"""From the numbers of drawn items, (N, count), to the figure of each of the N resamplings."""
 
 
-def interval(count: int, figures: Callable[[NDArray[np.int64]], ArrayLike], seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of a figure over `BOOTSTRAPS` resamplings of `count` items.
+def interval(count: int, figures: Figures, seed: int = 0) -> list[float] | None:
+    """The middle 95 % of a figure over `BOOTSTRAPS` resamplings of `count` independent items.
 
-    figures: from the numbers of the drawn items, (BOOTSTRAPS, count), to the figure of each resampling.
+    None where resampling says nothing: of fewer than `LEAST` items, or where every resampling has the same figure.
+
+    figures: the estimator itself. Given every item once, it must return the figure that the interval stands beside.
     """
-    draws = np.random.default_rng(seed).integers(count, size=(BOOTSTRAPS, count))
-    low, high = np.quantile(np.asarray(figures(draws)), [0.025, 0.975])
-    return float(low), float(high)
+    if count < LEAST:
+        return None
+    generator, rows = np.random.default_rng(seed), max(1, MOST_DRAWS // count)
+    found: list[float] = []
+    while len(found) < BOOTSTRAPS:
+        size = min(rows, BOOTSTRAPS - len(found))
+        found += np.asarray(figures(generator.integers(count, size=(size, count))), dtype=np.float64).tolist()
+    low, high = np.quantile(found, [0.025, 0.975]).tolist()
+    return [low, high] if low < high else None

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrolled.pictures import save_figure
+from unrolled.lettering import lettering
+from unrolled.pictures import drawing, powers_of_ten, save_figure
 from unrolled.training.log import read_log
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ HIGHEST = 1e30  # an explosion is drawn up to here: beyond, the axes' own arithm
 Curve = tuple[list[float], list[float]]
 
 
+@drawing
 def draw_curves(log: Path | Iterable[Mapping[str, Any]], path: Path, *, unit: str = "", title: str = "") -> None:
     """Draw a run's log (its folder, or the entries) as a PNG, 900 pixels wide.
 
@@ -59,7 +61,8 @@ def draw_curves(log: Path | Iterable[Mapping[str, Any]], path: Path, *, unit: st
         _fit_steps(axes[2], entries)
         figure.align_ylabels(axes)
         if title:
-            axes[0].set_title(title, loc="left", fontweight="bold", fontsize=11)
+            letters = lettering([title])
+            axes[0].set_title(letters(title), loc="left", fontweight="bold", fontsize=11, family=letters.families)
         save_figure(figure, path)
 
 
@@ -191,7 +194,7 @@ def _draw_norm(axes: "Axes", norm: Curve) -> None:
     axes.set_ylabel("gradient\nnorm")
     numbers = [value for value in values if math.isfinite(value)]
     if numbers and max(numbers) > 20 * min(numbers):  # an explosion is seen best by its powers of ten
-        axes.set_yscale("log")
+        powers_of_ten(axes)
     else:
         _from_zero(axes, numbers)
 

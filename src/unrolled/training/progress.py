@@ -5,8 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -43,7 +44,7 @@ class Progress:
         self._left_by_clock = left
         self._total, self._start = total_steps, start_step
         self._unit, self._counted, self._quiet = unit, counted, quiet
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = _Forgiving(stream if stream is not None else sys.stderr)
         self._clock = clock
         self._began = self._shown = clock()
         self._best = ""
@@ -141,6 +142,28 @@ class Progress:
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
+
+
+class _Forgiving:
+    """A stream that may fail without a word: what is told on the way ends no training, where a terminal was closed or a
+    disk is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _live_bar(stream: TextIO) -> "Bar":

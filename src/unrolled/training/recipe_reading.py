@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from unrolled.errors import UserError
+from unrolled.errors import UserError, short
 from unrolled.settings import limits_of
 
 EXPECTED = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
@@ -173,7 +173,7 @@ class Reading:
         wants_text = self._section_hints.get(section, {}).get(key, self._hints.get(name)) is str
         try:
             document = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML; or a number of too many digits, which is none either
             return text
         value = document["value"]
         return text if len(document) > 1 or (wants_text and not isinstance(value, str)) else value
@@ -238,7 +238,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """Write a value as a recipe would, for a message; long ones are cut."""
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = str(value).lower() if isinstance(value, bool) else short(value) if isinstance(value, int) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

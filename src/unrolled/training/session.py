@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from unrolled import cores
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
 from unrolled.errors import UserError
@@ -31,6 +30,7 @@ from unrolled.training.budget import (
 from unrolled.training.ending import METRICS, Result, baselines_of, finish
 from unrolled.training.loop import Trainer
 from unrolled.training.plan import Clock, ClockPlan, Plan
+from unrolled.training.processes import fabric_of
 from unrolled.training.progress import Progress, duration
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
@@ -79,7 +79,7 @@ def begin(
     clock = clock_of(recipe, spent)
     _check_place(folder)
     torch.manual_seed(recipe.training.seed)
-    fabric = _fabric(recipe, device)
+    fabric = fabric_of(recipe, device)
     task = task_of(recipe.task)
     material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
     Progress(1, quiet=quiet or not fabric.is_global_zero).say(material.description)
@@ -141,7 +141,7 @@ def resume(
     last = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     clock = clock_of(recipe, spent + facts.get("spent", 0.0))
     torch.manual_seed(recipe.training.seed)
-    fabric = _fabric(recipe, device)
+    fabric = fabric_of(recipe, device)
     task = task_of(recipe.task)
     material = _found_again(task, recipe, folder)
     model = task.build(recipe, material.symbols, cell_of_run(folder), saved=Saved(last, folder)).to(fabric.device)
@@ -234,22 +234,6 @@ def _check_place(folder: Path | None) -> None:
     """Refuse an existing --run before any work is done."""
     if folder is not None and os.path.lexists(folder):
         raise UserError(f"{folder} exists already; give --run another folder, or go on with it: --resume {folder}")
-
-
-def _fabric(recipe: Recipe, device: str) -> Any:
-    import logging
-
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its greetings are no news to the user
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.training.devices))
-    precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
-    fabric = Fabric(accelerator=device, devices=processes, precision=precision)
-    threads = torch.get_num_threads()
-    fabric.launch()  # Lightning sets a number of its own
-    if processes > 1:
-        torch.set_num_threads(min(threads, max(1, cores.usable() // processes)))
-    return fabric
 
 
 def _fill(

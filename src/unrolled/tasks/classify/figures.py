@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
     Attributes:
         nats: the summed loss. numbers: which examples. targets: (B,).
-        scores: (B, classes) log-probabilities, or (B, 1) standardised numbers.
+        scores: (B, classes) calibrated log-probabilities, or (B, 1) standardised numbers.
     """
 
     nats: float
@@ -43,7 +43,7 @@ class ClassFigures:
     """Predictions of a whole part beside its labels.
 
     Attributes:
-        labels: what is predicted. nats: the summed loss.
+        labels: what is predicted. nats: the summed loss; of classes that of the calibrated probabilities.
         truth: (N,) class ids, or numbers. scores: (N, classes) log-probabilities, or (N, 1) numbers.
     """
 
@@ -115,23 +115,22 @@ class ClassFigures:
         gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).sum() for b in set(bins.tolist())]
         return float(sum(gaps) / max(1, len(sure)))
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
-        """The middle 95 % of the figure over resamplings of the examples."""
+    def interval(self, seed: int = 0) -> list[float] | None:
+        """The middle 95 % of the figure over resamplings of the examples; see `tasks.intervals`."""
         number = self.labels.kind == "number"
         each = np.abs(self.guesses - self.truth) if number else (self.guesses == self.truth).astype(np.float64)
         return interval(len(each), lambda draws: each[draws].mean(axis=1), seed)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""
-        low, high = self.interval()
         if self.labels.kind == "number":
             spread = float(((self.guesses - self.truth) ** 2).mean() ** 0.5)
             figures = {"mean_absolute_error": self.mean_error, "root_mean_square_error": spread}
-            return {"examples": len(self.truth), "loss": self.loss, **figures, "interval": [low, high]}
+            return {"examples": len(self.truth), "loss": self.loss, **figures, "interval": self.interval()}
         table = self.by_class()
         stars = {"mean_absolute_error": self.mean_error} if self.labels.kind == "stars" else {}
         return {
             "examples": len(self.truth), "nats_per_example": self.loss, "accuracy": self.accuracy,
-            "interval": [low, high], "macro_f1": float(np.mean([row["f1"] for row in table])), **stars,
+            "interval": self.interval(), "macro_f1": float(np.mean([row["f1"] for row in table])), **stars,
             "calibration_error": self.calibration_error(), "classes": table, "confusions": self.confusions.tolist(),
         }  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.arguments import checked_sequence, several
 from unrolled.data.examples import ExampleBatch, Inputs, Part, part_of, read_file
 from unrolled.data.labelled import Example, Labelled
 from unrolled.data.vocabulary import Vocabulary
@@ -75,10 +76,14 @@ class ClassifyRun(Run):
 
         Raises:
             UserError: an empty text, frames of another width, or text where frames are read.
+            TypeError: what is given is neither.
         """
         if isinstance(x, str | np.ndarray):
-            return self._predicted([Example(x, None, 1)], "the sequence given")[0]
-        return self._predicted([Example(one, None, line) for line, one in enumerate(x, start=1)], "the sequences given")
+            return self._predicted([Example(checked_sequence(x), None, 1)], "the sequence given")[0]
+        given = enumerate(several(x, "a text, frames"), start=1)
+        return self._predicted(
+            [Example(checked_sequence(one), None, line) for line, one in given], "the sequences given"
+        )
 
     def score(self, x: Sequence_, /, *, label: str) -> Score:
         """log P(label | x), of a text or of frames.
@@ -86,7 +91,7 @@ class ClassifyRun(Run):
         Raises:
             UserError: there is no such class; numbers have no probability.
         """
-        found = self.predict(x)
+        found = self.predict(checked_sequence(x))
         if label not in found.probabilities:
             known = ", ".join(self.symbols.labels.names)
             raise UserError(
@@ -126,7 +131,7 @@ class ClassifyRun(Run):
     def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterator[Watched]:
         """See `Run`: the loss is -log P of the class that is most probable, or half the square of a number."""
         refuse_label(self, label)
-        given = None if text is None else [Example(text, None, 1)]
+        given = None if text is None else [Example(checked_sequence(text), None, 1)]
 
         def loss(step: int, outputs: Sequence[Tensor]) -> Tensor:
             scores = model.output(model.head(model.pooling(torch.stack(list(outputs)))))
@@ -142,7 +147,11 @@ class ClassifyRun(Run):
 
     def _one(self, x: Sequence_) -> tuple[list[str], ExampleBatch]:
         """The symbols of one sequence as people see them (of frames their numbers), and it as a batch of one."""
-        here = self._part([Example(x, None, 1)], "the sequence given").batch(np.array([0])).to(self.device)
+        here = (
+            self._part([Example(checked_sequence(x), None, 1)], "the sequence given")
+            .batch(np.array([0]))
+            .to(self.device)
+        )
         inputs: Inputs = self.symbols.inputs
         steps = int(here.lengths[0])
         if isinstance(inputs, Vocabulary):

@@ -54,5 +54,5 @@ class GenerationFigures(SymbolFigures):
         if self.guesses is not None and self.truth is not None and len(self.truth):
             right = (self.guesses == self.truth).astype(np.float64)
             shares = interval(len(right), lambda draws: right[draws].mean(axis=1))
-            found |= {"accuracy": float(right.mean()), "interval": list(shares)}
+            found |= {"accuracy": float(right.mean()), "interval": shares}
         return found

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.arguments import checked_text, several
 from unrolled.data.examples import read_file
 from unrolled.data.labelled import Example
 from unrolled.data.vocabulary import BOS, UNK, Vocabulary
@@ -130,7 +131,7 @@ class GenerateRun(Run):
     def _drawn(self, prefix: str, count: int, label: str | None, how: How) -> Iterator[Tensor]:
         settings = sampler_of(True, how)  # what is wrong with it is said before anything is read
         generator = generator_of(how)
-        wanted = self.label_id(label)
+        prefix, wanted = checked_text(prefix, "prefix"), self.label_id(label)
         labels: Tensor | None = None
         if self.symbols.labels is not None:
             drawn_labels = self._drawn_labels(count, generator)
@@ -210,7 +211,7 @@ class GenerateRun(Run):
 
     def _part(self, examples: Sequence[Example], name: str) -> SequencePart:
         for example in examples:
-            if not str(example.x):
+            if not checked_text(example.x):
                 raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to score")
         return part_for(self.symbols, name, examples)
 
@@ -228,7 +229,8 @@ class GenerateRun(Run):
         """
         if isinstance(x, str):
             return self._predicted([Example(x, None, 1)], "the text given")[0]
-        return self._predicted([Example(one, None, n) for n, one in enumerate(x, start=1)], "the texts given")
+        given = enumerate(several(x, "a text"), start=1)
+        return self._predicted([Example(checked_text(one), None, n) for n, one in given], "the texts given")
 
     def predict_file(self, path: str | Path) -> list[ClassPrediction]:
         """The same for the texts of a file, with labels or without: any format that training reads."""

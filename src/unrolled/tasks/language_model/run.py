@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.arguments import whole
 from unrolled.data.corpus import Corpus, stream_of
 from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
@@ -175,6 +176,7 @@ class LanguageModelRun(Run):
         Raises:
             UserError: the text is empty.
         """
+        top = whole("top", top, 1)
         if not text:
             raise UserError("there is nothing to read: the text is empty")
         targets = self.targets_of(text)
@@ -188,7 +190,7 @@ class LanguageModelRun(Run):
             shares, before = logs.exp(), logs[-1:]
             entropies = -_weighted(shares, logs).sum(-1) / math.log(2)
             changes = _weighted(shares, logs - previous).sum(-1) / math.log(2)
-            best = shares.topk(min(max(top, 1), shares.shape[-1]))
+            best = shares.topk(min(top, shares.shape[-1]))
             for place, id in enumerate(targets[len(found) : len(found) + len(symbols)]):
                 pairs = zip(best.indices[place].tolist(), best.values[place].tolist(), strict=True)
                 found.append(
@@ -203,9 +205,10 @@ class LanguageModelRun(Run):
     @torch.no_grad()
     def next(self, prefix: str = "", *, top: int = 10) -> list[Candidate]:
         """The `top` most probable symbols after `prefix`, most probable first."""
+        top = whole("top", top, 1)
         state, last, spelling = self._read(prefix)
         logs, _ = self.model.step(last, state, spelling)
-        best = logs[0].exp().topk(min(max(top, 1), logs.shape[-1]))
+        best = logs[0].exp().topk(min(top, logs.shape[-1]))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [Candidate(*self._named(id, probability)) for id, probability in pairs if probability > 0]
 
@@ -230,6 +233,7 @@ class LanguageModelRun(Run):
         Raises:
             UserError: as for `text`; or the text has fewer than two symbols.
         """
+        most, top = whole("most", most, 0), whole("top", top, 1)
         stream = self.corpus.valid if path is None else self.text(path)
         return tracking_units(self, stream or self.text(path), most=most, top=top)
 

@@ -81,8 +81,8 @@ class TagFigures:
         figure = self.spans().f1 if self.labels.scheme else self.accuracy
         return 1 - figure + 1e-6 * min(self.loss, 100.0)
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
-        """The middle 95 % of the headline's figure over resamplings of the sequences."""
+    def interval(self, seed: int = 0) -> list[float] | None:
+        """The middle 95 % of the headline's figure over resamplings of the sequences; see `tasks.intervals`."""
         if self.labels.scheme:
             each = counts(self.truth, self.guesses, self.labels.written)
             table = np.array([(one.correct, one.gold, one.predicted) for one in each])
@@ -111,10 +111,9 @@ class TagFigures:
 
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""
-        low, high = self.interval()
-        figures = {
+        figures: dict[str, Any] = {
             "sequences": len(self.truth), "timesteps": self.counted, "nats_per_timestep": self.loss,
-            "accuracy": self.accuracy, "interval": [low, high], **self.by_word(),
+            "accuracy": self.accuracy, "interval": self.interval(), **self.by_word(),
         }  # fmt: skip
         if self.labels.scheme:
             figures |= {"spans": self.spans().as_dict()}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unrolled.arguments import checked_frames, checked_text, several
 from unrolled.data.examples import ExampleBatch, Part, part_of, read_file
 from unrolled.data.labelled import Example, Labelled
 from unrolled.data.surfaces import split_words
@@ -74,26 +75,24 @@ class TagRun(Run):
     def predict(self, x: str | Steps | Iterable[str | Steps], /) -> Any:
         """The labels of a text, of its tokens (a list of words), or of frames (T, D); or of a list of them.
 
-        A text is cut into words, and punctuation into tokens of its own; of frames a list holds arrays.
+        A text is cut into words, and punctuation into tokens of its own. A list or tuple of strings is one sentence,
+        each string a token whatever is in it; for several texts call `predict_all`.
 
         Returns:
-            A `TagPrediction`, or a list of them where a list of texts, of token lists or of frames was given.
+            A `TagPrediction`, or a list of them where several token lists, frames or texts were given.
 
         Raises:
             UserError: an empty text, frames of another width, or text where frames are read.
+            TypeError: what is given is none of that.
         """
-        if isinstance(x, str | np.ndarray):
+        if isinstance(x, str | np.ndarray) or is_tokens(x):
             return self._predicted([self._example(x, 1)], "the sequence given")[0]
-        given = list(x)
-        if given and all(isinstance(one, str) and " " not in one for one in given) and isinstance(x, list | tuple):
-            return self._predicted([self._example(tuple(given), 1)], "the tokens given")[0]
-        return self.predict_all(given)
+        return self.predict_all(x)
 
     def predict_all(self, sequences: Iterable[Any]) -> list[TagPrediction]:
         """The labels of several texts, token lists or frames."""
-        return self._predicted(
-            [self._example(one, n) for n, one in enumerate(sequences, start=1)], "the sequences given"
-        )
+        given = enumerate(several(sequences, "a text, tokens, frames"), start=1)
+        return self._predicted([self._example(one, n) for n, one in given], "the sequences given")
 
     def predict_file(self, path: str | Path) -> list[TagPrediction]:
         """The same for the sentences of a file, with labels or without: any format that training reads."""
@@ -108,12 +107,14 @@ class TagRun(Run):
         return read_file(self.recipe.data, "tag", Path(path), "", Path(), labelled=False)
 
     def _example(self, x: Any, line: int) -> Example:
-        if isinstance(x, str):
-            tokens = tuple(word for word in split_words(x, "punctuation") if word != "\n")
-            if not tokens:
-                raise UserError(f"text {line} is empty: there is nothing to label; leave it out")
-            return Example(tokens, None, line)
-        return Example(x if isinstance(x, np.ndarray) else tuple(x), None, line)
+        if isinstance(x, np.ndarray):
+            return Example(checked_frames(x), None, line)
+        if is_tokens(x):
+            return Example(tuple(checked_text(token, "a token") for token in x), None, line)
+        tokens = tuple(word for word in split_words(checked_text(x), "punctuation") if word != "\n")
+        if not tokens:
+            raise UserError(f"text {line} is empty: there is nothing to label; leave it out")
+        return Example(tokens, None, line)
 
     def _predicted(self, examples: Sequence[Example], name: str) -> list[TagPrediction]:
         if not examples:
@@ -221,6 +222,11 @@ class TagRun(Run):
         found = self.task.measure(self.recipe, self.symbols, self.model, self.part(path), full=True)
         assert isinstance(found, TagFigures)
         return found
+
+
+def is_tokens(x: object) -> bool:
+    """Whether something is the tokens of one sentence."""
+    return isinstance(x, list | tuple) and len(x) > 0 and all(isinstance(one, str) for one in x)
 
 
 def _no_labels(example: Example) -> NDArray[np.int64]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from unrolled.arguments import whole
 from unrolled.data.pairs import PairBatch, PairPart
 from unrolled.data.vocabulary import BOS, UNK, Vocabulary
 from unrolled.decoding.beam import Beam, BeamStep, Hypothesis, beam_search
-from unrolled.decoding.settings import DecodingSettings
+from unrolled.decoding.settings import WIDEST, DecodingSettings
 from unrolled.errors import UserError
 from unrolled.models.packing import packed
 from unrolled.models.translator import DecoderState, Translator
@@ -18,6 +19,7 @@ from unrolled.models.translator import DecoderState, Translator
 
 def beam_of(settings: DecodingSettings, *, best: int = 1) -> Beam:
     """A recipe's way to search, wide enough for the `best` answers. <unk> is no answer."""
+    best = whole("best", best, 1, WIDEST)
     return Beam(
         max(settings.beam, best), settings.alpha, settings.coverage, settings.block_repeats, best,
         frozenset([UNK]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unrolled.decoding.error_analysis import by_words
 from unrolled.tasks.intervals import interval as bootstrap
@@ -67,25 +70,27 @@ def quality(answered: Sequence[Answered], *, interval: bool = False) -> dict[str
         "bleu": score.score, "chrf": chrf.corpus_score(answers, streams).score, "exact": exact,
         "bleu_signature": str(bleu.get_signature()), "chrf_signature": str(chrf.get_signature()),
     }  # fmt: skip
-    if interval and len(answered) > 1:
-        found["interval"] = list(bootstrapped(answered))
+    if interval:
+        found["interval"] = bootstrap(len(answered), resampled_bleu(answered))
     return found
 
 
-def bootstrapped(answered: Sequence[Answered], seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of BLEU over resamplings of the sources."""
-    import numpy as np
+def resampled_bleu(answered: Sequence[Answered]) -> Callable[[NDArray[np.int64]], list[float]]:
+    """From numbers of sources, (N, sources), to the BLEU of each of the N resamplings: as `quality` has it, smoothed in
+    the same way."""
     from sacrebleu.metrics.bleu import BLEU
 
-    single = BLEU(effective_order=True)  # for single sentences sacrebleu asks for that; what it counts is the same
+    whole, single = BLEU(), BLEU(effective_order=True)  # sacrebleu asks for that of sentences; its counts are the same
     each = [single.sentence_score(one.answer, list(one.references)) for one in answered]
     counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each])
 
-    def scores(draws: Any) -> list[float]:
-        sums = (counts[draw].sum(axis=0).tolist() for draw in draws)
-        return [BLEU.compute_bleu(found[:4], found[4:8], found[8], found[9]).score for found in sums]
+    def score(sums: list[int]) -> float:
+        return whole.compute_bleu(
+            sums[:4], sums[4:8], sums[8], sums[9], smooth_method=whole.smooth_method, smooth_value=whole.smooth_value,
+            effective_order=whole.effective_order, max_ngram_order=whole.max_ngram_order,
+        ).score  # fmt: skip
 
-    return bootstrap(len(counts), scores, seed)
+    return lambda draws: [score(counts[draw].sum(axis=0).tolist()) for draw in draws]
 
 
 def streams_of(answered: Sequence[Answered]) -> Any:

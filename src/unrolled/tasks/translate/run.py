@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import torch
 
+from unrolled.arguments import checked_text, several, whole
 from unrolled.data.examples import read_file
 from unrolled.data.labelled import Example
 from unrolled.data.pairs import PairPart
@@ -17,7 +18,7 @@ from unrolled.data.vocabulary import UNK
 from unrolled.decoding.beam import Beam, Hypothesis, score_of
 from unrolled.decoding.error_analysis import Analysis, Judged
 from unrolled.decoding.scores import Score, SymbolScore
-from unrolled.decoding.settings import DecodingSettings
+from unrolled.decoding.settings import WIDEST, DecodingSettings
 from unrolled.errors import UserError
 from unrolled.inspecting.attention import AttentionMap
 from unrolled.inspecting.beam_tree import BeamRecorder, BeamTree
@@ -90,7 +91,10 @@ class TranslateRun(Run):
         self, beam: int | None, alpha: float | None, coverage: float | None, block_repeats: int | None
     ) -> DecodingSettings:
         given: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage, "block_repeats": block_repeats}
-        return replace(self.recipe.decoding, **{key: value for key, value in given.items() if value is not None})
+        wanted = {key: value for key, value in given.items() if value is not None}
+        if "beam" in wanted:
+            whole("beam", wanted["beam"], 1, WIDEST, hint=": 1 is greedy search")
+        return replace(self.recipe.decoding, **wanted)
 
     @overload
     def predict(self, x: str, /, **search: Any) -> Translation: ...
@@ -105,11 +109,13 @@ class TranslateRun(Run):
 
         Raises:
             UserError: an empty text, or a setting out of its range.
+            TypeError: what is given is no text.
         """
         beam = self.search(**search)
         if isinstance(x, str):
-            return self._translated([Example(x, None, 1)], "the text given", beam)[0]
-        return self._translated([Example(one, None, n) for n, one in enumerate(x, start=1)], "the texts given", beam)
+            return self._translated([Example(checked_text(x), None, 1)], "the text given", beam)[0]
+        given = [Example(checked_text(one), None, n) for n, one in enumerate(several(x, "a text"), start=1)]
+        return self._translated(given, "the texts given", beam)
 
     def predict_file(self, path: str | Path, **search: Any) -> list[Translation]:
         """The same for the sources of a file, with targets or without: any format that training reads."""
@@ -151,9 +157,9 @@ class TranslateRun(Run):
         Raises:
             UserError: the source is empty.
         """
-        if not source.strip():
+        if not checked_text(source, "source").strip():
             raise UserError("there is nothing to score: the source is empty")
-        texts = (text, *more)
+        texts = tuple(map(checked_text, (text, *more)))
         part = part_for(self.recipe, self.symbols, "the texts given", [Example(source, one, 1) for one in texts])
         logs = self._logs(part, list(range(len(texts))))
         found = [self._score(one, part.targets[n].tolist(), logs[n]) for n, one in enumerate(texts)]
@@ -172,7 +178,7 @@ class TranslateRun(Run):
 
     def _reading(self, x: str) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`; the decoder's steps are not among them."""
-        if not x.strip():
+        if not checked_text(x).strip():
             raise UserError("there is nothing to read: the text is empty")
         part = part_for(self.recipe, self.symbols, "the text given", [Example(x, "", 1)])
         here = next(batches_of(part, [0])).to(self.device)
@@ -197,11 +203,11 @@ class TranslateRun(Run):
         Raises:
             UserError: the model has no attention, or the source is empty.
         """
-        if not source.strip():
+        if not checked_text(source).strip():
             raise UserError("there is nothing to read: the text is empty")
         if self.model.attention is None:
             raise UserError(f"{self.folder}: the model has no attention; train with model.attention")
-        wanted = self.predict(source, **search).text if text is None else text
+        wanted = self.predict(source, **search).text if text is None else checked_text(text)
         part = part_for(self.recipe, self.symbols, "the text given", [Example(source, wanted, 1)])
         batch = next(batches_of(part, [0])).to(self.device)
         weights = self.model.attention_weights(batch.source, batch.lengths, batch.inputs, batch.spellings)[:, 0].cpu()
@@ -221,7 +227,7 @@ class TranslateRun(Run):
 
     def watched(self, x: str, **search: Any) -> tuple[Translation, BeamTree]:
         """What `predict` and `search_tree` say of a text, of one search."""
-        if not x.strip():
+        if not checked_text(x).strip():
             raise UserError("there is nothing to translate: the text is empty")
         beam, recorder = self.search(**search), BeamRecorder(self.symbols.target.symbol)
         here = next(batches_of(part_for(self.recipe, self.symbols, "the text given", [Example(x, None, 1)]), [0]))
@@ -261,12 +267,12 @@ class TranslateRun(Run):
             wider: the width to compare with; None for four times the beam's. most: so many sources at most; 0: all.
             search: as for `predict`.
         """
-        beam, part = self.search(**search), self.part(path)
+        beam, part, most = self.search(**search), self.part(path), whole("most", most, 0)
         sources = list(references(part, self.symbols.target).items())
         if most:  # from everywhere: files are often sorted by length
             sources = sources[:: max(1, len(sources) // most)][:most]
         numbers = [number for _, (number, _) in sources]
-        wide = replace(beam, width=wider or 4 * beam.width)
+        wide = replace(beam, width=min(4 * beam.width, WIDEST) if wider is None else wider)
         if wide.width <= beam.width:
             raise UserError(f"--wider {wide.width}: must be more than the beam's width, {beam.width}")
         narrow, better = self._answers(part, numbers, beam), self._answers(part, numbers, wide)
