@@ -244,7 +244,12 @@ def _learned_bpe(file: TextFile, settings: DataSettings, scheme: Scheme, split: 
         path.write_text(subwords.trained(_training_text(file, scheme, split), size), encoding="utf-8")
         return {}
 
-    return kept(key, make)[0].read_text(encoding="utf-8")
+    written = kept(key, make)[0].read_text(encoding="utf-8", errors="replace")
+    try:
+        subwords.loaded(written)
+    except subwords.UnknownTokenizer:  # somebody changed what was kept
+        return subwords.trained(_training_text(file, scheme, split), size)
+    return written
 
 
 def _training_text(file: TextFile, scheme: Scheme, split: Split) -> Iterator[str]:
