@@ -1,4 +1,4 @@
-"""Byte-level BPE: learning it from text, rebuilding it from its vocabulary and merges, and what its tokens stand for."""
+"""Byte-level BPE: learning it from text, rebuilding it from its tokens and merges, and what its tokens stand for."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
