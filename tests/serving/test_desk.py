@@ -82,7 +82,11 @@ def _raise(error: BaseException) -> Any:
         (Refused(410, "gone"), 410, "gone"),
         (UserError("no such class"), 422, "no such class"),
         (MemoryError(), 503, "not enough memory"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 503, "not enough memory"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            503,
+            "not enough memory",
+        ),
         (RuntimeError("secret"), 500, "its log says why"),
         (PanicException("secret"), 500, "its log says why"),
         (SystemExit(3), 500, "its log says why"),

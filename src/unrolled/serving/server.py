@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from unrolled.errors import UserError
+from unrolled.serving.connections import RESERVE, Door, connections, files_allowed
 from unrolled.serving.limits import Limits
 
 GRACE = 30
@@ -36,8 +37,10 @@ def listening(host: str, port: int) -> socket.socket:
 
 def config_of(app: FastAPI, limits: Limits, *, log_level: str = "info", grace: int = GRACE) -> uvicorn.Config:
     """How uvicorn runs the application; `grace`: seconds that requests which run have to end when it stops."""
+    files = files_allowed(2 * limits.connections + RESERVE)
+    http: Any = connections(Door(limits, app.state.serving.metrics, files))
     return uvicorn.Config(
-        app, log_level=log_level, access_log=False, limit_concurrency=2 * limits.connections, backlog=2048,
+        app, log_level=log_level, access_log=False, http=http, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
         server_header=False, proxy_headers=False, ws_ping_interval=20, ws_ping_timeout=20,
     )  # fmt: skip
