@@ -26,7 +26,7 @@ LINGERING = 16
 LINGER_SECONDS = 1.0
 """For a refusal to be read: whoever still sends while the connection is cut may never see it."""
 CROWDED = "{share} connections of one address may be open at once: close some"
-PHRASES = {408: "Request Timeout", 429: "Too Many Requests", 431: "Request Header Fields Too Large"}
+PHRASES = {400: "Bad Request", 408: "Request Timeout", 429: "Too Many Requests", 431: "Request Header Fields Too Large"}
 
 
 class Entry(Enum):
@@ -176,6 +176,9 @@ class Connection(HttpToolsProtocol):
         """From here on it belongs to another protocol, whose pings end what does not answer."""
         self._arriving = _cancelled(self._arriving)
         super().handle_websocket_upgrade()
+        # The head is handed on as a whole. Of one with a body, many or long headers nothing comes, and nobody waits.
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            self._end("no websocket", 400, "a request with so much in its head, or with a body, opens no WebSocket")
 
     # -- deadlines
 

@@ -64,8 +64,10 @@ def read_json(text: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise wrong("the JSON is nested too deeply; no request needs more than four levels") from None
-    except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise wrong(f"the JSON cannot be read: {error}") from None
+    except ValueError:
+        raise wrong("the JSON holds a number of thousands of digits, which no request needs") from None
 
 
 def as_json(content: bytes) -> Response:
