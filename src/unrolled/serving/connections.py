@@ -143,13 +143,15 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """It was read."""
         super().resume_writing()
-        self._unread = _cancelled(self._unread)
+        _cancel(self._unread)
+        self._unread = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         if self._refused and self._arriving is not None:
             self._door.linger(-1)
-        self._arriving, self._unread = _cancelled(self._arriving), _cancelled(self._unread)
+        _cancel(self._arriving)
+        _cancel(self._unread)
         self._door.leave(self._address, self.transport)
         super().connection_lost(exc)
 
@@ -169,12 +171,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is complete."""
-        self._arriving = _cancelled(self._arriving)
+        _cancel(self._arriving)
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """From here on it belongs to another protocol, whose pings end what does not answer."""
-        self._arriving = _cancelled(self._arriving)
+        _cancel(self._arriving)
         super().handle_websocket_upgrade()
         # The head is handed on as a whole. Of one with a body, many or long headers nothing comes, and nobody waits.
         if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
@@ -183,7 +185,7 @@ class Connection(HttpToolsProtocol):
     # -- deadlines
 
     def _await(self, seconds: float) -> None:
-        _cancelled(self._arriving)
+        _cancel(self._arriving)
         self._arriving = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:
@@ -224,7 +226,7 @@ def connections(door: Door) -> Callable[..., asyncio.Protocol]:
     return made
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
 

@@ -110,7 +110,7 @@ class _Talk:
             return json.dumps({"error": refusal.reason, "status": refusal.status})
 
     async def _answered(self, message: dict[str, Any]) -> bytes:
-        answer = b""
+        answer: bytes
         if not self._opened:
             begin = bodies.OpenBody.model_validate(message.pop("open", {}))
             self._id, answer = await self._serving.streaming.open(self._model, begin, brief=False)
