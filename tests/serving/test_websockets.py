@@ -88,6 +88,7 @@ def test_broken_frames_close_the_socket_with_a_code(served, quiet, content, code
             line.recv(10)
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == code
+    assert len(quiet.records) == (code == CloseCode.INVALID_DATA)  # which uvicorn says
     assert_no_traceback(quiet)
 
 
