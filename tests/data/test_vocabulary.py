@@ -134,7 +134,10 @@ def test_any_character_survives_saving(symbols, tmp_path_factory):
         ({"symbols": [*SPECIALS, 1]}, '"symbols" must be strings'),
         ({"symbols": [*SPECIALS, "a", "a"]}, '"symbols" repeats a symbol'),
         ({"level": "byte"}, '"symbols" are not the 256 bytes'),
-        ({"level": "bpe"}, '"tokenizer" is not the one of these symbols'),
+        ({"level": "bpe"}, "the tokenizer is not JSON"),
+        ({"symbols": [*SPECIALS, "ab"], "level": "character"}, '"symbols" must be single characters'),
+        ({"symbols": [*SPECIALS, "\ud800"]}, "half of a surrogate pair"),
+        ({"alphabet": "aba"}, '"alphabet" repeats a character'),
         ({"level": "bpe", "tokenizer": BPE}, '"tokenizer" is not the one of these symbols'),
     ],
 )
@@ -148,11 +151,14 @@ def test_a_broken_file_is_named(change, message, tmp_path):
 
 
 def test_other_messages(tmp_path):
-    with pytest.raises(UserError, match=r"none\.json does not exist; give a run folder"):
+    with pytest.raises(UserError, match=r"none\.json is missing; "):
         Vocabulary.load(tmp_path / "none.json")
     (tmp_path / "half.json").write_text('{"version": 1,')
-    with pytest.raises(UserError, match=r"cannot read the vocabulary .*half\.json"):
+    with pytest.raises(UserError, match=r"half\.json is not JSON"):
         Vocabulary.load(tmp_path / "half.json")
+    (tmp_path / "deep.json").write_text('{"version": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(UserError, match=r"deep\.json is "):
+        Vocabulary.load(tmp_path / "deep.json")
     for vocabulary in (BYTES, SUBWORDS, WORDS):
         with pytest.raises(UserError, match="not valid Unicode at character 3"):
             vocabulary.encode("ab\udcff")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from servers import Served
 from unrolled.cells import CELLS
 from unrolled.serving import diagrams
 from unrolled.serving.fresh import FreshCell
-from unrolled.serving.lab import Bounded, StepsBody, steps_of
-from unrolled.serving.refusals import Refused
+from unrolled.serving.lab import StepsBody, steps_of
 
 BUILT_IN = [name for name in CELLS if not name.startswith("rnn-")]
 
@@ -129,17 +126,3 @@ def test_all_cells_are_told(served: Served) -> None:
     told = served.client.get("/v1/lab/cells").json()
     assert [cell["name"] for cell in told["cells"]] == list(CELLS)
     assert "orthogonal" in told["initialisers"]
-
-
-def test_no_more_than_a_few_wait() -> None:
-    async def crowd() -> list[object]:
-        bounded, release = Bounded(at_once=1, waiting=1), threading.Event()
-        work = [asyncio.create_task(bounded.run(lambda: release.wait(120))) for _ in range(3)]
-        await asyncio.wait(work, timeout=120, return_when=asyncio.FIRST_COMPLETED)  # that is the refusal
-        release.set()
-        return await asyncio.gather(*work, return_exceptions=True)
-
-    first, second, third = asyncio.run(crowd())
-    assert (first, second) == (True, True)
-    assert isinstance(third, Refused)
-    assert (third.status, third.retry_after) == (503, 1)

@@ -43,6 +43,15 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Sequences that may wait.")] = 4_096,
     max_symbols: Annotated[int, typer.Option(min=1, help="Symbols of one sequence.")] = 20_000,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 2**20,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Requests and WebSockets at the same time; twice as many connections.")
+    ] = 2_048,
+    per_client: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of these, how many of one address (half of them); behind a proxy as many as --connections."
+        ),
+    ] = None,
 ) -> None:
     """Serve runs over HTTP: an API, streams, and a page to try them; described at /docs."""
     common.prepare()
@@ -55,7 +64,8 @@ def serve(
 
     limits = Limits(
         body_bytes=max_body, symbols=max_symbols, queue=queue, request_seconds=request_seconds,
-        streams=max_streams, stream_seconds=stream_seconds, batch=batch,
+        streams=max_streams, stream_seconds=stream_seconds, batch=batch, connections=connections,
+        per_client=max(1, connections // 2) if per_client is None else per_client,
     )  # fmt: skip
     library = Library(named(runs), device=common.place())
     secret = os.environ.get(SECRET)

@@ -250,9 +250,10 @@ def _learned_bpe(file: TextFile, settings: DataSettings, scheme: Scheme, split: 
 def _is_bpe(path: Path, about: dict[str, Any]) -> bool:
     """Whether an entry of the cache is a byte-level BPE."""
     try:
-        return all(map(subwords.token_bytes, subwords.tokens(path.read_text(encoding="utf-8"))))
-    except Exception:  # `tokenizers` raises bare Exception for JSON that it cannot read
+        subwords.loaded(path.read_text(encoding="utf-8"))
+    except (subwords.UnknownTokenizer, UnicodeDecodeError):  # somebody changed what was kept
         return False
+    return True
 
 
 def _training_text(file: TextFile, scheme: Scheme, split: Split) -> Iterator[str]:

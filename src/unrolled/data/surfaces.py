@@ -95,8 +95,9 @@ def split_words(text: str, words: str) -> list[str]:
     """
     splitter = _pre_tokenizer(words)
     found: list[str] = []
-    for segment in _segments(text):
-        found += [END_OF_LINE] if segment == END_OF_LINE else [w for w, _ in splitter.pre_tokenize_str(segment)]
+    with subwords.guarded():
+        for segment in _segments(text):
+            found += [END_OF_LINE] if segment == END_OF_LINE else [w for w, _ in splitter.pre_tokenize_str(segment)]
     return found
 
 
@@ -117,7 +118,8 @@ def _word_tokenizer(words: str, chunks: Iterator[str]) -> Any:
     # Nothing is special and nothing too rare: the lexicon is the file's, the vocabulary is chosen from it later.
     trainer = trainers.WordLevelTrainer(vocab_size=1 << 31, min_frequency=0, special_tokens=[], show_progress=False)
     segments = (segment for piece in subwords.pieces(chunks) for segment in piece.split("\n"))
-    tokenizer.train_from_iterator(segments, trainer)
+    with subwords.guarded():
+        tokenizer.train_from_iterator(segments, trainer)
     return tokenizer
 
 
@@ -147,7 +149,8 @@ def _ends_open(segments: list[str], before: bool) -> bool:
 def _joined(tokenizer: Any, segments: list[str], *, after_line: list[str]) -> Surfaces:
     """Surfaces of all segments in a row; those that are in ``after_line`` become 0 and are not tokenized."""
     texts = [segment for segment in segments if segment not in after_line]
-    encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+    with subwords.guarded():
+        encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     numbers: list[int] = []
     for segment in segments:
         numbers.extend([-1] if segment in after_line else next(encodings).ids)

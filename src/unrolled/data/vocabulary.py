@@ -99,7 +99,8 @@ class Vocabulary:
         utf8(text)
         if self.level == "word":
             return split_words(text, self.words)
-        return list(subwords.loaded(self.tokenizer).encode(text, add_special_tokens=False).tokens)
+        with subwords.guarded():
+            return list(subwords.loaded(self.tokenizer).encode(text, add_special_tokens=False).tokens)
 
     def encode(self, text: str) -> list[int]:
         r"""The ids of a text, <unk> for symbols outside the vocabulary.
@@ -231,8 +232,8 @@ class _Broken(Exception):
     """What is wrong with a vocabulary's JSON."""
 
 
-def _checked(written: object) -> dict[str, Any]:
-    if not isinstance(written, dict) or written.get("version") != 1:
+def _checked(written: Mapping[str, Any]) -> dict[str, Any]:
+    if written.get("version") != 1:
         raise _Broken("it is no JSON object of version 1")
     kinds = {"symbols": list, "level": str, "words": str, "lowercase": bool}
     kinds |= {"unknown": str, "alphabet": str, "tokenizer": str}
@@ -244,7 +245,19 @@ def _checked(written: object) -> dict[str, Any]:
     if written["level"] not in LEVELS or written["words"] not in WORDS:
         raise _Broken('"level" or "words" is none that is known')
     _check_symbols(written["symbols"], written["level"], written["tokenizer"])
+    if not _encodable("".join([*written["symbols"], written["unknown"], written["alphabet"]])):
+        raise _Broken("it holds half of a surrogate pair, which is no character")
+    if len(set(written["alphabet"])) != len(written["alphabet"]):
+        raise _Broken('"alphabet" repeats a character')
     return {key: written[key] for key in kinds} | {"symbols": tuple(written["symbols"])}
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_symbols(symbols: list[Any], level: str, tokenizer: str) -> None:
@@ -253,17 +266,19 @@ def _check_symbols(symbols: list[Any], level: str, tokenizer: str) -> None:
     ordinary = set(symbols[4:])
     if not is_text_list(symbols[4:]):
         raise _Broken('"symbols" repeats a symbol, or holds half a character')
+    if level == "character" and any(len(symbol) != 1 for symbol in ordinary):
+        raise _Broken('"symbols" must be single characters')
     if level == "byte" and ordinary != set(map(chr, range(256))):
         raise _Broken('"symbols" are not the 256 bytes')
     if level == "bpe" and ordinary != _tokens(tokenizer):
         raise _Broken('"tokenizer" is not the one of these symbols')
 
 
-def _tokens(tokenizer: str) -> set[str] | None:
+def _tokens(tokenizer: str) -> set[str]:
     try:
         return set(subwords.tokens(tokenizer))
-    except Exception:  # `tokenizers` raises bare Exception for JSON that it cannot read
-        return None
+    except subwords.UnknownTokenizer as error:
+        raise _Broken(str(error)) from None
 
 
 def _visible(text: str) -> str:

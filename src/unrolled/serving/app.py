@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from unrolled import __version__
+from unrolled.serving.desk import Desk
 from unrolled.serving.guards import Guards
 from unrolled.serving.lab import lab_router
 from unrolled.serving.library import EVERY, Library
@@ -41,18 +42,27 @@ class Serving:
         self.ready = False
         self.table = StreamTable(limits, metrics)
         self.tokens = Tokens(limits, secret)
+        self.desk: Desk
+        self.lab: Desk
         self.scheduler: Scheduler
         self.service: Service
         self.streaming: Streaming
 
     def start(self) -> None:
         """Begin to work; within the event loop."""
+        self.desk, self.lab = Desk("the server", waiting=self.limits.queue), Desk("the lab")
         self.scheduler = Scheduler(self.limits, self.metrics)
-        self.service = Service(self.scheduler, self.limits)
-        self.streaming = Streaming(self.scheduler, self.library, self.table, self.tokens, self.limits)
+        self.service = Service(self.scheduler, self.desk, self.limits)
+        self.streaming = Streaming(self.scheduler, self.desk, self.library, self.table, self.tokens, self.limits)
         self.metrics.gauge("unrolled_streams", "Streams held here.", lambda: len(self.table))
         self.metrics.gauge("unrolled_queue", "Sequences that wait or run.", lambda: self.scheduler.waiting)
         self.ready = True
+
+    def stop(self) -> None:
+        """End the threads; what waits is not run any more."""
+        self.scheduler.stop()
+        self.desk.stop()
+        self.lab.stop()
 
 
 def create_app(
@@ -85,7 +95,7 @@ def create_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await asyncio.to_thread(serving.scheduler.stop)
+            await asyncio.to_thread(serving.stop)
 
     app = FastAPI(
         title="Unrolled", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,
@@ -96,6 +106,7 @@ def create_app(
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Exception, _failed)
     app.add_middleware(Guards, limits=limits, metrics=metrics, key=key, hosts=hosts)
     return app
 
@@ -117,6 +128,10 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
         return await _refused(request, error.__cause__)
     status = getattr(error, "status_code", 500)
     return problem(status, str(getattr(error, "detail", "")), getattr(error, "headers", None))
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    return problem(500, "the server failed on this request; its log says why")
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Tokens = list[str]
-Frames = list[list[float]]
+
+class FailFast(pydantic.FailFast):
+    """Refuse a list at its first wrong element: a million of them would be a million errors, and seconds of work."""
+
+    def __hash__(self) -> int:  # parts of a union must have one
+        return hash(FailFast)
+
+
+Tokens = Annotated[list[str], FailFast()]
+Frames = Annotated[list[Annotated[list[float], FailFast()]], FailFast()]
 Input = str | Tokens | Frames
 """A text, the tokens of one, or frames (T, D)."""
 
-Texts = Annotated[list[str], Field(min_length=1, description="The texts, each answered as if it came alone.")]
+Inputs = Annotated[list[Input], FailFast()]
+Texts = Annotated[Tokens, Field(min_length=1, description="The texts, each answered as if it came alone.")]
 Top = Annotated[int, Field(ge=0, le=100, description="How many of the most probable symbols to name.")]
+
+
+KEYS = 50
+"""Keys of a request, at most: each that is not known would be an error of its own."""
 
 
 class Body(BaseModel):
     """A request; a key that it does not know is a mistake, not ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_few_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > KEYS:
+            raise ValueError(f"a request has {len(data):,} keys, which no request needs")
+        return data
 
 
 # -- requests
@@ -27,15 +48,17 @@ class Body(BaseModel):
 class PredictBody(Body):
     """Sequences to classify or to tag; of translators to translate."""
 
-    inputs: list[Input] = Field(min_length=1, description="Texts, lists of tokens, or frames (T, D) of numbers.")
+    inputs: Inputs = Field(min_length=1, description="Texts, lists of tokens, or frames (T, D) of numbers.")
 
 
 class ScoreBody(Body):
     """How probable sequences are; which other keys a model takes depends on its task."""
 
-    inputs: list[Input] = Field(min_length=1)
+    inputs: Inputs = Field(min_length=1)
     label: str | None = Field(None, description="classify: the class asked about; generate: the class given.")
-    labels: list[Tokens] | None = Field(None, description="tag: a label for each timestep of each input.")
+    labels: Annotated[list[Tokens], FailFast()] | None = Field(
+        None, description="tag: a label for each timestep of each input."
+    )
     source: str | None = Field(None, description="translate: the source that the inputs translate.")
     symbols: bool = Field(True, description="Also the log-probability of each symbol.")
 
@@ -43,7 +66,7 @@ class ScoreBody(Body):
 class NextBody(Body):
     """What may come after prefixes."""
 
-    prefixes: list[str] = Field(min_length=1)
+    prefixes: Tokens = Field(min_length=1)
     top: Top = 10
     label: str | None = Field(None, description="generate: the class.")
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
-from unrolled.serving.refusals import Refused
+from unrolled.serving.refusals import Refused, brief
 
 OPEN = ("/healthz", "/readyz", "/", "/lab", "/docs", "/openapi.json", "/favicon.ico")
 """What needs no key: nothing of a model is in it."""
@@ -135,7 +135,7 @@ def too_large(most: int) -> Refused:
 async def refuse(scope: Scope, refusal: Refused, send: Send) -> None:
     """Answer with a refusal."""
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason[:120]})
+        await send({"type": "websocket.close", "code": 1008, "reason": brief(refusal.reason)})
         return
     body = json.dumps({"error": refusal.reason}).encode()
     await send({"type": "http.response.start", "status": refusal.status, "headers": [*headers_of(refusal, len(body))]})

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
 
 from unrolled.files import finite
 from unrolled.nn.initialisers import NAMES as INITIALISERS
 from unrolled.serving import diagrams, fresh
-from unrolled.serving.bodies import Body
-from unrolled.serving.refusals import Refused, wrong
-from unrolled.serving.routes.common import PROBLEMS
-
-AT_ONCE, WAITING = 2, 8
-"""How many are computed at the same time, and how many may wait for them."""
-
-Answer = TypeVar("Answer")
+from unrolled.serving.bodies import Body, Frames
+from unrolled.serving.refusals import wrong
+from unrolled.serving.routes.common import PROBLEMS, DeskRoute, serving_of
 
 
 class CellBody(Body):
@@ -36,7 +31,7 @@ class StepsBody(CellBody):
     """A sequence to run the cell over."""
 
     hidden: int = Field(2, ge=1, le=16)
-    inputs: list[list[float]] = Field(min_length=1, max_length=200, description="(T, I), I at most 16.")
+    inputs: Frames = Field(min_length=1, max_length=200, description="(T, I), I at most 16.")
 
     @field_validator("inputs")
     @classmethod
@@ -56,32 +51,9 @@ class GradientsBody(CellBody):
     length: int = Field(50, ge=2, le=200)
 
 
-class Bounded:
-    """Runs work in threads, a few at once; refuses what would wait for long."""
-
-    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
-        self._free, self._most, self._open = asyncio.Semaphore(at_once), at_once + waiting, 0
-
-    async def run(self, work: Callable[[], Answer]) -> Answer:
-        """What the work returns.
-
-        Raises:
-            Refused: too many wait.
-        """
-        if self._open >= self._most:
-            raise Refused(503, "the lab is busy: try again in a moment", retry_after=1)
-        self._open += 1
-        try:
-            async with self._free:
-                return await asyncio.to_thread(work)
-        finally:
-            self._open -= 1
-
-
 def lab_router() -> APIRouter:
     """GET /v1/lab/cells, POST /v1/lab/steps, POST /v1/lab/gradients."""
-    router = APIRouter(prefix="/v1/lab", tags=["lab"], responses=PROBLEMS)
-    bounded = Bounded()
+    router = APIRouter(prefix="/v1/lab", tags=["lab"], responses=PROBLEMS, route_class=DeskRoute)
 
     @router.get("/cells")
     async def cells() -> dict[str, Any]:
@@ -89,16 +61,21 @@ def lab_router() -> APIRouter:
         return {"cells": diagrams.every_cell(), "initialisers": list(INITIALISERS)}
 
     @router.post("/steps")
-    async def steps(body: StepsBody) -> dict[str, Any]:
+    async def steps(body: StepsBody, request: Request) -> dict[str, Any]:
         """Every number of every timestep: for each timestep and box its (H,) numbers."""
-        return await bounded.run(lambda: steps_of(body))
+        return await _computed(request, partial(steps_of, body))
 
     @router.post("/gradients")
-    async def gradients(body: GradientsBody) -> dict[str, Any]:
+    async def gradients(body: GradientsBody, request: Request) -> dict[str, Any]:
         """‖∂L⟨T⟩/∂s⟨t⟩‖ of each state s, by the distance T - t."""
-        return await bounded.run(lambda: gradients_of(body))
+        return await _computed(request, partial(gradients_of, body))
 
     return router
+
+
+async def _computed(request: Request, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = await serving_of(request).lab.run(work)
+    return found
 
 
 def steps_of(body: StepsBody) -> dict[str, Any]:

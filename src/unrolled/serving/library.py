@@ -106,7 +106,7 @@ class Library:
             shelf.stamp = stamp
             try:
                 fresh = self._load(name, shelf.folder, shelf.current.generation + 1)
-            except Exception as error:  # whatever is on disk, the model that runs is not to be lost
+            except BaseException as error:  # whatever is on disk, the model that runs and this watch are not to be lost
                 shelf.stale = STALE
                 self.metrics.reloads.labels("failed").inc()
                 logger.warning("%s stays as it is: %s", name, _reason(error))
@@ -175,5 +175,5 @@ def _fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__} while it was loaded"

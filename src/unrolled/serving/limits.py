@@ -10,12 +10,13 @@ class Limits:
     """What one server takes on, at most.
 
     Attributes:
+        head_seconds: for a request's head to arrive.
         body_bytes: of a request's body, or of a message over a WebSocket. body_seconds: for it to arrive.
         sequences: in one request. symbols: of one text, or timesteps of one sequence; and drawn for one sample.
         queue: sequences that wait or run, of all requests together; beyond it 503.
-        per_client: requests of one address at the same time; beyond it 429.
-        connections: requests and WebSockets at the same time; beyond it 503.
-        request_seconds: for one answer. sample_seconds: for one that is streamed.
+        per_client: requests of one address at the same time; beyond it 429. Twice as many connections of it are open.
+        connections: requests and WebSockets at the same time; beyond it 503. Twice as many connections are open.
+        request_seconds: for one answer. sample_seconds: for one that is streamed, and for any to be read.
         streams: held here; the one that was not used for longest makes room. stream_seconds: without an append.
         token_seconds: how old a state that travels with the client may be.
         batch: sequences in one call of a model's layers. wait_seconds: for others to join it.
@@ -24,6 +25,7 @@ class Limits:
         answer_numbers: numbers in an answer that shows gates, attention or a search.
     """
 
+    head_seconds: float = 10.0
     body_bytes: int = 2**20
     body_seconds: float = 20.0
     sequences: int = 256

@@ -43,6 +43,13 @@ class Metrics:
         self.reloads = Counter(
             "unrolled_reloads", "Runs that were replaced on disk, by outcome.", ["outcome"], registry=self.registry
         )
+        self.connections_closed = Counter(
+            "unrolled_connections_closed", "Connections that the server ended, by reason.", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.lanes_replaced = Counter(
+            "unrolled_lanes_replaced", "Threads that failed and were replaced.", ["lane"], registry=self.registry
+        )
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
         """A number that is asked for when it is read."""

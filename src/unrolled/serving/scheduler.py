@@ -25,10 +25,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from unrolled.errors import UserError
 from unrolled.serving.limits import Limits
 from unrolled.serving.metrics import Metrics
-from unrolled.serving.refusals import Refused, wrong
+from unrolled.serving.refusals import Refused, refusal_of
 
 logger = logging.getLogger("unrolled.serving")
 
@@ -44,7 +43,7 @@ class Row(ABC):
 
     done: bool = False
     parked: bool = False
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
     @property
     @abstractmethod
@@ -129,8 +128,10 @@ class _Lane:
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
         self._condition = threading.Condition()
         self._stopping = False
+        self._taken: list[tuple[_Request, Row]] = []
         self._together = 1  # rows of the turn before: a hint whether waiting for others is worth it
-        self._thread = threading.Thread(target=self._work, name=f"unrolled-{name}", daemon=True)
+        self.name = name
+        self._thread = threading.Thread(target=self._live, name=f"unrolled-{name}", daemon=True)
         self._thread.start()
 
     def put(self, request: _Request, rows: Sequence[Row]) -> None:
@@ -145,6 +146,37 @@ class _Lane:
             self._stopping = True
             self._condition.notify()
         self._thread.join(timeout=30)
+
+    @property
+    def alive(self) -> bool:
+        """Whether turns are taken."""
+        return self._thread.is_alive()
+
+    def _live(self) -> None:
+        """Take turns; when something other than a row's turn fails, begin afresh without the rows that were here."""
+        while not self._stopping:
+            try:
+                self._work()
+            except BaseException as failure:  # a panic of a library is no Exception
+                with suppress(BaseException):  # not even too little memory for these lines ends the thread
+                    self._lose(failure)
+
+    def _lose(self, failure: BaseException) -> None:
+        """Answer for all rows that are here: whatever failed, it was not the turn of one of them."""
+        with self._condition:
+            queued = [
+                (request, row)
+                for group in self._groups.values()
+                for request, rows in group.requests.values()
+                for row in rows
+            ]
+            lost = {row: request for request, row in (*self._taken, *queued) if not row.done and row.failure is None}
+            self._groups.clear()
+        for row in lost:
+            row.failure = Refused(500, "the thread that ran this failed and was replaced; send it again")
+        self._scheduler.settle([*lost.values()], [*lost])
+        self._scheduler.metrics.lanes_replaced.labels(self.name).inc()
+        logger.error("the thread for %s sequences failed and was replaced", self.name, exc_info=failure)
 
     def _take(self) -> list[tuple[_Request, Row]]:
         """The rows of the next turn; waits for some. None are given only when the lane stops."""
@@ -172,6 +204,7 @@ class _Lane:
         # inference_mode would be quicker still, but what it makes cannot be saved for a gradient by other threads
         with torch.no_grad():
             while taken := self._take():
+                self._taken = taken
                 self._together = len(taken)
                 started = time.perf_counter()
                 self._run(taken)
@@ -189,7 +222,7 @@ class _Lane:
         rows = [row for _, row in taken]
         try:
             rows[0].turn(rows, self._limits.turn_positions)
-        except Exception as failure:
+        except BaseException as failure:  # a panic of a library is no Exception, and shall not end the thread
             if len(rows) == 1:
                 rows[0].failure = failure
             else:  # whoever is to blame shall not spoil it for the others
@@ -211,6 +244,11 @@ class Scheduler:
         """Rows that wait or run."""
         return self._waiting
 
+    @property
+    def alive(self) -> bool:
+        """Whether what waits will be run."""
+        return all(lane.alive for lane in self._lanes)
+
     async def answers(self, rows: Sequence[Row]) -> list[Any]:
         """The answers of rows, in their order.
 
@@ -227,7 +265,7 @@ class Scheduler:
             self._leave(request)
         for number, row in enumerate(rows):
             if row.failure is not None:
-                raise _refusal(row.failure, number, len(rows))
+                raise refusal_of(row.failure, f"number {number + 1} of {len(rows)}: " if len(rows) > 1 else "")
         return [row.answer() for row in rows]
 
     def begin(self, row: Row, listener: Callable[[], None]) -> Running:
@@ -282,14 +320,3 @@ class Scheduler:
                 request.left -= 1
                 if (not request.left or row.failure is not None) and not request.future.done():
                     request.future.set_result(None)
-
-
-def _refusal(failure: Exception, number: int, count: int) -> Refused:
-    """A row's failure as an answer; one that is ours is logged, with where it happened."""
-    place = f"number {number + 1} of {count}: " if count > 1 else ""
-    if isinstance(failure, Refused):
-        return Refused(failure.status, place + failure.reason, retry_after=failure.retry_after)
-    if isinstance(failure, UserError):
-        return wrong(f"{place}{failure}")
-    logger.error("a sequence could not be run", exc_info=failure)
-    raise failure

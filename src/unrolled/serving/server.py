@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import suppress
 from typing import Any
@@ -10,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from unrolled.errors import UserError
+from unrolled.serving.connections import RESERVE, Door, connections, files_allowed
 from unrolled.serving.limits import Limits
 
 GRACE = 30
@@ -36,11 +38,25 @@ def listening(host: str, port: int) -> socket.socket:
 
 def config_of(app: FastAPI, limits: Limits, *, log_level: str = "info", grace: int = GRACE) -> uvicorn.Config:
     """How uvicorn runs the application; `grace`: seconds that requests which run have to end when it stops."""
+    files = files_allowed(2 * limits.connections + RESERVE)
+    logging.getLogger("uvicorn.error").addFilter(in_one_line)
+    http: Any = connections(Door(limits, app.state.serving.metrics, files))
     return uvicorn.Config(
-        app, log_level=log_level, access_log=False, limit_concurrency=2 * limits.connections, backlog=2048,
+        app, log_level=log_level, access_log=False, http=http, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
         server_header=False, proxy_headers=False, ws_ping_interval=20, ws_ping_timeout=20,
     )  # fmt: skip
+
+
+def in_one_line(record: logging.LogRecord) -> bool:
+    """Log a text of a WebSocket that is not UTF-8, the client's mistake, without uvicorn's traceback."""
+    if (
+        record.exc_info
+        and isinstance(record.exc_info[1], UnicodeDecodeError)
+        and record.msg.startswith("Invalid UTF-8")
+    ):
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def serve(app: FastAPI, listener: socket.socket, limits: Limits, *, log_level: str = "info") -> None:

@@ -13,9 +13,9 @@ import torch
 
 from unrolled.data.vocabulary import UNK
 from unrolled.decoding.scores import Score, perplexity_of
-from unrolled.errors import UserError
 from unrolled.files import finite
 from unrolled.serving import bodies
+from unrolled.serving.desk import Desk
 from unrolled.serving.given import (
     check_encodable,
     check_length,
@@ -43,46 +43,46 @@ NODE = 8
 class Service:
     """Answers what is asked of models; streams are `Streaming`'s."""
 
-    def __init__(self, scheduler: Scheduler, limits: Limits) -> None:
-        self._scheduler, self._limits = scheduler, limits
+    def __init__(self, scheduler: Scheduler, desk: Desk, limits: Limits) -> None:
+        self._scheduler, self._desk, self._limits = scheduler, desk, limits
 
-    # -- verbs
+    # -- verbs: each reads a request at the desk, runs rows in the lanes, and writes the answer, JSON, at the desk
 
-    async def predict(self, loaded: Loaded, inputs: Sequence[Any]) -> list[bodies.Prediction]:
+    async def predict(self, loaded: Loaded, body: bodies.PredictBody) -> bytes:
         """Classes, tags, or translations."""
-        check_can(loaded, "predict")
-        self._count(inputs)
-        run: Any = loaded.run
-        ask = run.predict_all if loaded.task == "tag" else run.predict
-        rows = [self._whole(loaded, "predict", ask, sequence_of(loaded, x, self._limits)) for x in inputs]
-        return [_prediction(loaded, one) for one in await self._scheduler.answers(rows)]
+        rows = await self._desk.run(lambda: self._predict_rows(loaded, body.inputs))
+        found = await self._scheduler.answers(rows)
+        return await self._desk.written(lambda: bodies.Predictions(answers=[_prediction(loaded, one) for one in found]))
 
-    async def score(self, loaded: Loaded, body: bodies.ScoreBody) -> list[bodies.Score]:
+    async def score(self, loaded: Loaded, body: bodies.ScoreBody) -> bytes:
         """How probable sequences are."""
-        check_can(loaded, "score")
-        self._count(body.inputs)
-        rows = self._score_rows(loaded, body)
+        rows = await self._desk.run(lambda: self._score_rows(loaded, body))
         found = await self._scheduler.answers(rows)
-        return [_score(loaded, one, body.symbols) for one in found]
+        return await self._desk.written(
+            lambda: bodies.Scores(answers=[_score(loaded, one, body.symbols) for one in found])
+        )
 
-    async def next(self, loaded: Loaded, body: bodies.NextBody) -> list[list[bodies.Candidate]]:
+    async def next(self, loaded: Loaded, body: bodies.NextBody) -> bytes:
         """What may follow prefixes."""
-        if loaded.task not in ("language-model", "generate"):
-            check_can(loaded, "next")
-        self._count(body.prefixes)
-        rows = []
-        for prefix in body.prefixes:
-            symbols, spellings, state = prefix_of(loaded, self._text(prefix), body.label)
-            rows.append(Reading(loaded, symbols, state, spellings, top=body.top))
+        rows = await self._desk.run(lambda: self._next_rows(loaded, body))
         found = await self._scheduler.answers(rows)
-        return [[candidate_of(one) for one in row.candidates[-1]] if body.top else [] for row in found]
+        return await self._desk.written(
+            lambda: bodies.NextAnswers(
+                answers=[[candidate_of(one) for one in row.candidates[-1]] if body.top else [] for row in found]
+            )
+        )
 
-    def drawings(self, loaded: Loaded, body: bodies.SampleBody) -> tuple[list[Drawing], int]:
-        """The rows of novel sequences, and the seed of the first.
+    async def drawing(self, loaded: Loaded, body: bodies.SampleBody) -> tuple[Drawing, int]:
+        """The row of one novel sequence, and its seed.
 
         Raises:
             Refused: a setting is out of its range.
         """
+        (row,), seed = await self._desk.run(lambda: self._drawings(loaded, body))
+        return row, seed
+
+    def _drawings(self, loaded: Loaded, body: bodies.SampleBody) -> tuple[list[Drawing], int]:
+        """The rows of novel sequences, and the seed of the first."""
         check_can(loaded, "sample")
         if body.count > self._limits.sequences or body.length > self._limits.symbols:
             raise Refused(
@@ -93,14 +93,46 @@ class Service:
         seed = secrets.randbits(48) if body.seed is None else body.seed
         return [self._drawing(loaded, body, seed + number) for number in range(body.count)], seed
 
-    async def sample(self, loaded: Loaded, body: bodies.SampleBody) -> bodies.Samples:
+    async def sample(self, loaded: Loaded, body: bodies.SampleBody) -> bytes:
         """Novel sequences."""
-        rows, seed = self.drawings(loaded, body)
+        rows, seed = await self._desk.run(lambda: self._drawings(loaded, body))
         found = await self._scheduler.answers(rows)
-        return bodies.Samples(texts=[body.prefix + row.text for row in found], seed=seed)
+        return await self._desk.written(
+            lambda: bodies.Samples(texts=[body.prefix + row.text for row in found], seed=seed)
+        )
 
-    async def translate(self, loaded: Loaded, body: bodies.TranslateBody) -> list[bodies.Translation]:
+    async def translate(self, loaded: Loaded, body: bodies.TranslateBody) -> bytes:
         """Translations, and where they looked."""
+        rows = await self._desk.run(lambda: self._translation_rows(loaded, body))
+        found = await self._scheduler.answers(rows)
+        return await self._desk.written(lambda: bodies.Translations(answers=found))
+
+    async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> bytes:
+        """Every gate and state of a sequence."""
+        row = await self._desk.run(lambda: self._gates_row(loaded, body))
+        (found,) = await self._scheduler.answers([row])
+        return await self._desk.written(lambda: bodies.Gates(**found))
+
+    # -- rows
+
+    def _predict_rows(self, loaded: Loaded, inputs: Sequence[Any]) -> list[Whole]:
+        check_can(loaded, "predict")
+        self._count(inputs)
+        run: Any = loaded.run
+        ask = run.predict_all if loaded.task == "tag" else run.predict
+        return [self._whole(loaded, "predict", ask, sequence_of(loaded, x, self._limits)) for x in inputs]
+
+    def _next_rows(self, loaded: Loaded, body: bodies.NextBody) -> list[Reading]:
+        if loaded.task not in ("language-model", "generate"):
+            check_can(loaded, "next")
+        self._count(body.prefixes)
+        rows = []
+        for prefix in body.prefixes:
+            symbols, spellings, state = prefix_of(loaded, self._text(prefix), body.label)
+            rows.append(Reading(loaded, symbols, state, spellings, top=body.top))
+        return rows
+
+    def _translation_rows(self, loaded: Loaded, body: bodies.TranslateBody) -> list[Whole]:
         if loaded.task != "translate":
             raise wrong(f"{loaded.name} is of the task {loaded.task}: it does not translate")
         self._count(body.texts)
@@ -116,10 +148,7 @@ class Service:
             raise wrong(f"{loaded.name} has no attention to show: leave attention out")
         if body.tree and len(body.texts) > 1:
             raise wrong("tree: of one text at a time; give one, or leave tree out")
-        try:
-            width = run.search(**given).width
-        except UserError as error:
-            raise wrong(str(error)) from None
+        width = run.search(**given).width
         texts = [self._text(text) for text in body.texts]
         if body.attention or body.tree:
             lengths = [len(run.symbols.source.encode(text)) for text in texts]
@@ -135,11 +164,9 @@ class Service:
             return [_translation(run, one, tree, body.attention) for one, tree in searched]
 
         key = ("translate", body.attention, body.tree, *sorted(given.items()))
-        rows = [self._whole(loaded, key, ask, text) for text in texts]
-        return await self._scheduler.answers(rows)
+        return [self._whole(loaded, key, ask, text) for text in texts]
 
-    async def gates(self, loaded: Loaded, body: bodies.GatesBody) -> dict[str, Any]:
-        """Every gate and state of a sequence."""
+    def _gates_row(self, loaded: Loaded, body: bodies.GatesBody) -> Whole:
         if body.label is not None and loaded.task != "generate":
             raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
         if body.label is not None:
@@ -154,16 +181,14 @@ class Service:
 
         steps = length_of(loaded, x)
         self._check_numbers(steps * loaded.seen_numbers, "show the gates of a shorter piece")
-        row = Whole(object(), ask, x, steps)
-        found: dict[str, Any] = (await self._scheduler.answers([row]))[0]
-        return found
-
-    # -- rows
+        return Whole(object(), ask, x, steps)
 
     def _whole(self, loaded: Loaded, key: Any, ask: Any, x: Any) -> Whole:
         return Whole((loaded.key, key), ask, x, length_of(loaded, x))
 
     def _score_rows(self, loaded: Loaded, body: bodies.ScoreBody) -> list[Row]:
+        check_can(loaded, "score")
+        self._count(body.inputs)
         _check_wishes(loaded, body)
         run: Any = loaded.run
         if loaded.task == "language-model" or (loaded.task == "generate" and (body.label or not run.classes)):
@@ -197,10 +222,7 @@ class Service:
             "temperature": body.temperature, "top_k": body.top_k, "top_p": body.top_p, "min_p": body.min_p,
             "repetition": body.repetition, "length": body.length, "seed": seed,
         }  # fmt: skip
-        try:
-            settings = sampler_of(ends, how)
-        except UserError as error:
-            raise wrong(str(error)) from None
+        settings = sampler_of(ends, how)
         generator = generator_of(how)
         label = body.label
         if loaded.task == "generate" and run.classes:

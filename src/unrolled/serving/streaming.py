@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from unrolled.serving import bodies
+from unrolled.serving.desk import Desk
 from unrolled.serving.given import check_encodable, check_length, example_of, prefix_of, sequence_of
 from unrolled.serving.library import Library
 from unrolled.serving.limits import Limits
@@ -17,59 +18,71 @@ from unrolled.serving.loaded import Loaded
 from unrolled.serving.refusals import Refused, wrong
 from unrolled.serving.scheduler import Scheduler
 from unrolled.serving.service import candidate_of, logged
-from unrolled.serving.streams import Held, StreamTable, Tokens, Value
+from unrolled.serving.streams import StreamTable, Tokens, Value
 from unrolled.serving.work.labelling import Labelling
 from unrolled.serving.work.reading import Reading
 
 REMEMBERED_NAME = 100
 """Characters of a token that waits for its answer."""
+Advanced = tuple[Value, Callable[[], bodies.Appended]]
+"""The stream after an append, and what builds the answer."""
 
 
 class Streaming:
     """The streams of a server."""
 
     def __init__(
-        self, scheduler: Scheduler, library: Library, table: StreamTable, tokens: Tokens, limits: Limits
+        self, scheduler: Scheduler, desk: Desk, library: Library, table: StreamTable, tokens: Tokens, limits: Limits
     ) -> None:
-        self._scheduler, self._library, self._table, self._tokens = scheduler, library, table, tokens
-        self._limits = limits
+        self._scheduler, self._desk, self._library = scheduler, desk, library
+        self._table, self._tokens, self._limits = table, tokens, limits
 
-    async def open(self, loaded: Loaded, body: bodies.OpenBody) -> bodies.Opened:
-        """Begin a stream.
+    async def open(self, loaded: Loaded, body: bodies.OpenBody, *, brief: bool = True) -> tuple[str | None, bytes]:
+        """Begin a stream: its id, where it is held here, and the answer as JSON.
+
+        Args:
+            brief: whether what has no meaning for the task is left out of the answer.
 
         Raises:
             Refused: the model needs the whole sequence, or there is no room.
         """
         value, following = await self._begin(loaded, body)
-        if body.held == "client":
-            return bodies.Opened(
-                token=self._tokens.write(loaded, value), next=following, expires_after_s=self._limits.token_seconds
-            )
-        id = self._table.open(loaded, value)
-        return bodies.Opened(id=id, next=following, expires_after_s=self._limits.stream_seconds)
+        id = None if body.held == "client" else self._table.open(loaded, value)
+        seconds = self._limits.token_seconds if id is None else self._limits.stream_seconds
 
-    async def append(self, name: str, id: str, body: bodies.AppendBody) -> bodies.Appended:
-        """The next timesteps of a stream that is held here; one append after another."""
+        def opened() -> bodies.Opened:
+            token = self._tokens.write(loaded, value) if id is None else None
+            return bodies.Opened(id=id, token=token, next=following, expires_after_s=seconds)
+
+        return id, await self._desk.written(opened, brief=brief)
+
+    async def append(self, name: str, id: str, body: bodies.AppendBody, *, brief: bool = True) -> bytes:
+        """The next timesteps of a stream that is held here; one append after another.
+
+        Args:
+            brief: whether what has no meaning for the task is left out of the answer.
+        """
         async with self._table.using(name, id) as held:
-            answer = await self._append_held(held, body)
+            before = held.value
+            after, answer = await self._advance(held.loaded, before, body)
+            if after is not before:
+                held.value = after
         if body.end:
             self._table.close(id, "ended", "its client ended it")
-        return answer
+        return await self._desk.written(answer, brief=brief)
 
-    async def _append_held(self, held: Held, body: bodies.AppendBody) -> bodies.Appended:
-        before = held.value
-        after, answer = await self._advance(held.loaded, before, body)
-        if after is not before:
-            held.value = after
-        return answer
-
-    async def append_token(self, name: str, body: bodies.AppendTokenBody) -> bodies.Appended:
+    async def append_token(self, name: str, body: bodies.AppendTokenBody) -> bytes:
         """The next timesteps of a stream whose state came along."""
-        loaded, value = self._tokens.read(self._library, name, body.token)
+        loaded, value = await self._desk.run(lambda: self._tokens.read(self._library, name, body.token))
         value, answer = await self._advance(loaded, value, body)
-        if not body.end:
-            answer.token = self._tokens.write(loaded, value)
-        return answer
+
+        def answered() -> bodies.Appended:
+            appended = answer()
+            if not body.end:
+                appended.token = self._tokens.write(loaded, value)
+            return appended
+
+        return await self._desk.written(answered)
 
     def close(self, name: str, id: str) -> None:
         """End a stream.
@@ -89,20 +102,37 @@ class Streaming:
             if body.label is not None:
                 raise wrong(f"label is for generators, and {loaded.name} is of the task {loaded.task}")
             return Value(None if loaded.latency else loaded.begin_state()), None
-        symbols, spellings, state = prefix_of(loaded, "", body.label)
+        symbols, spellings, state = await self._desk.run(lambda: prefix_of(loaded, "", body.label))
         row = Reading(loaded, symbols, state, spellings, top=body.top)
         await self._scheduler.answers([row])
         following = [candidate_of(one) for one in row.candidates[-1]] if body.top else []
         return Value(row.state, row.output), following
 
-    async def _advance(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+    async def _advance(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> Advanced:
         if body.gates and len(body.append) * loaded.seen_numbers > self._limits.answer_numbers:
             raise Refused(413, "those would be too many gates for one answer; append less at once")
         if loaded.task in ("classify", "tag"):
             return await self._label(loaded, value, body)
         return await self._read(loaded, value, body)
 
-    async def _read(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+    async def _read(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> Advanced:
+        row = await self._desk.run(lambda: self._reading(loaded, value, body))
+        if row is None:
+            return value, lambda: bodies.Appended(
+                position=value.position, answered=value.position, steps=[], ended=body.end,
+                log_probability=logged(value.log_probability),
+            )  # fmt: skip
+        await self._scheduler.answers([row])
+        total = math.fsum([value.log_probability, *row.logs])
+        position = value.position + len(row.symbols)
+        return Value(row.state, row.output, None, position, position, total), lambda: bodies.Appended(
+            position=position, answered=position, ended=body.end, log_probability=logged(total),
+            steps=[_heard(loaded, row, n, body.top) for n in range(len(row.symbols))],
+            gates=_gates(row.seen) if body.gates else None,
+        )  # fmt: skip
+
+    def _reading(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> Reading | None:
+        """What is appended as a row; None where it is no symbol."""
         if not isinstance(body.append, str):
             if body.append and not isinstance(body.append[0], str):
                 raise wrong(f"{loaded.name} reads texts: append a string, or symbols as strings")
@@ -114,39 +144,28 @@ class Streaming:
         symbols, spellings = _pieces(loaded, text)
         assert isinstance(value.state, tuple)
         if not symbols:
-            return value, bodies.Appended(
-                position=value.position, answered=value.position, steps=[], ended=body.end,
-                log_probability=logged(value.log_probability),
-            )  # fmt: skip
-        row = Reading(
+            return None
+        return Reading(
             loaded, symbols, value.state, spellings, targets=list(symbols), top=body.top, every=True, entropies=True,
             output=value.output, observe=body.gates,
         )  # fmt: skip
-        await self._scheduler.answers([row])
-        steps = [_heard(loaded, row, n, body.top) for n in range(len(symbols))]
-        total = math.fsum([value.log_probability, *row.logs])
-        position = value.position + len(symbols)
-        after = Value(row.state, row.output, None, position, position, total)
-        return after, bodies.Appended(
-            position=position, answered=position, steps=steps, log_probability=logged(total), ended=body.end,
-            gates=_gates(row.seen) if body.gates else None,
-        )  # fmt: skip
 
-    async def _label(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> tuple[Value, bodies.Appended]:
+    async def _label(self, loaded: Loaded, value: Value, body: bodies.AppendBody) -> Advanced:
         if body.gates and loaded.latency:
             raise wrong(f"{loaded.name} answers with a delay: its gates are shown of whole sequences, by /gates")
-        inputs, spellings, shown = _timesteps(loaded, body.append, self._limits)
+        inputs, spellings, shown = await self._desk.run(lambda: _timesteps(loaded, body.append, self._limits))
         if not len(inputs) and not (body.end and loaded.latency):
-            return value, bodies.Appended(position=value.position, answered=value.answered, steps=[], ended=body.end)
+            return value, lambda: bodies.Appended(
+                position=value.position, answered=value.answered, steps=[], ended=body.end
+            )
         row = Labelling(loaded, inputs, spellings, value.state, value.memory, last=body.end, observe=body.gates)
         await self._scheduler.answers([row])
         position, answered = value.position + len(inputs), value.answered + len(row.found)
         names = (*value.waiting, *shown)
-        steps = [_labelled(loaded, *one) for one in zip(names[: len(row.found)], row.found, row.best, strict=True)]
         waiting = tuple(name[:REMEMBERED_NAME] for name in names[len(row.found) :])
-        after = Value(row.state, None, row.memory, position, answered, waiting=waiting)
-        return after, bodies.Appended(
-            position=position, answered=answered, steps=steps, ended=body.end,
+        return Value(row.state, None, row.memory, position, answered, waiting=waiting), lambda: bodies.Appended(
+            position=position, answered=answered, ended=body.end,
+            steps=[_labelled(loaded, *one) for one in zip(names[: len(row.found)], row.found, row.best, strict=True)],
             gates=_gates(row.seen) if body.gates else None,
         )  # fmt: skip
 

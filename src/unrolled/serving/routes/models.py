@@ -10,19 +10,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from unrolled.serving import bodies
 from unrolled.serving.library import Shelf
 from unrolled.serving.loaded import Loaded
-from unrolled.serving.refusals import Refused
-from unrolled.serving.routes.common import BRIEF, PROBLEMS, model_of, serving_of
+from unrolled.serving.refusals import Refused, refusal_of
+from unrolled.serving.routes.common import PROBLEMS, DeskRoute, as_json, model_of, serving_of
 from unrolled.serving.scheduler import Running
 from unrolled.serving.service import candidate_of, served_verbs
 from unrolled.serving.work.drawing import UNREAD, Drawing, Drawn
 
-router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS, route_class=DeskRoute)
 Named = Annotated[Loaded, Depends(model_of)]
 Answer = TypeVar("Answer")
 PATIENCE = 5.0
@@ -40,49 +40,49 @@ def summary(name: str, shelf: Shelf) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("", **BRIEF)
+@router.get("", response_model_exclude_none=True)
 async def list_models(request: Request) -> bodies.Models:
     """All models that are served."""
     shelves = serving_of(request).library.shelves
     return bodies.Models(models=[bodies.Model(**summary(name, shelf)) for name, shelf in shelves.items()])
 
 
-@router.get("/{name}", **BRIEF)
+@router.get("/{name}", response_model_exclude_none=True)
 async def one_model(name: str, model: Named, request: Request) -> bodies.ModelCard:
     """A model: its size, its symbols, its labels, its figures."""
     shelf = serving_of(request).library.shelves[name]
     return bodies.ModelCard(**summary(name, shelf), **model.card())
 
 
-@router.post("/{name}/predict", **BRIEF)
-async def predict(model: Named, body: bodies.PredictBody, request: Request) -> bodies.Predictions:
+@router.post("/{name}/predict", response_model=bodies.Predictions)
+async def predict(model: Named, body: bodies.PredictBody, request: Request) -> Response:
     """Classes of sequences, or the label of each of their timesteps."""
-    return bodies.Predictions(answers=await serving_of(request).service.predict(model, body.inputs))
+    return as_json(await serving_of(request).service.predict(model, body))
 
 
-@router.post("/{name}/score", **BRIEF)
-async def score(model: Named, body: bodies.ScoreBody, request: Request) -> bodies.Scores:
+@router.post("/{name}/score", response_model=bodies.Scores)
+async def score(model: Named, body: bodies.ScoreBody, request: Request) -> Response:
     """How probable the model finds sequences, symbol by symbol."""
-    return bodies.Scores(answers=await serving_of(request).service.score(model, body))
+    return as_json(await serving_of(request).service.score(model, body))
 
 
-@router.post("/{name}/next", **BRIEF)
-async def next_symbols(model: Named, body: bodies.NextBody, request: Request) -> bodies.NextAnswers:
+@router.post("/{name}/next", response_model=bodies.NextAnswers)
+async def next_symbols(model: Named, body: bodies.NextBody, request: Request) -> Response:
     """The most probable next symbols after prefixes."""
-    return bodies.NextAnswers(answers=await serving_of(request).service.next(model, body))
+    return as_json(await serving_of(request).service.next(model, body))
 
 
-@router.post("/{name}/translate", **BRIEF)
-async def translate(model: Named, body: bodies.TranslateBody, request: Request) -> bodies.Translations:
+@router.post("/{name}/translate", response_model=bodies.Translations)
+async def translate(model: Named, body: bodies.TranslateBody, request: Request) -> Response:
     """Translations by beam search."""
     asked = serving_of(request).service.translate(model, body)
-    return bodies.Translations(answers=await unless_gone(request, asked))
+    return as_json(await unless_gone(request, asked))
 
 
-@router.post("/{name}/gates", **BRIEF)
-async def gates(model: Named, body: bodies.GatesBody, request: Request) -> bodies.Gates:
+@router.post("/{name}/gates", response_model=bodies.Gates)
+async def gates(model: Named, body: bodies.GatesBody, request: Request) -> Response:
     """Every gate and state while the model reads a sequence."""
-    return bodies.Gates(**await serving_of(request).service.gates(model, body))
+    return as_json(await serving_of(request).service.gates(model, body))
 
 
 @router.post(
@@ -90,12 +90,12 @@ async def gates(model: Named, body: bodies.GatesBody, request: Request) -> bodie
     response_model=None,
     responses={200: {"model": bodies.Samples, "content": {"text/event-stream": {}}}},
 )
-async def sample(model: Named, body: bodies.SampleBody, request: Request) -> bodies.Samples | StreamingResponse:
+async def sample(model: Named, body: bodies.SampleBody, request: Request) -> Response:
     """Novel sequences: whole, or with `stream` as server-sent events `symbol`, and then `end` or `problem`."""
     serving = serving_of(request)
     if not body.stream:
-        return await unless_gone(request, serving.service.sample(model, body))
-    (row,), seed = serving.service.drawings(model, body)
+        return as_json(await unless_gone(request, serving.service.sample(model, body)))
+    row, seed = await serving.service.drawing(model, body)
     row.unread, news = deque(), asyncio.Event()
     running = serving.scheduler.begin(row, news.set)
     most = serving.limits.sample_seconds
@@ -149,7 +149,7 @@ async def drawn_events(
                 row.parked = False
                 running.resume()
         if failure is not None:
-            yield _event("problem", {"error": str(failure)})
+            yield _event("problem", {"error": refusal_of(failure).reason})
             return
         if over:
             yield _event("end", {"reason": row.reason, "text": prefix + row.text})

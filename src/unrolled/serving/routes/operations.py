@@ -11,10 +11,12 @@ from unrolled.serving.routes.common import serving_of
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz")
-async def health() -> dict[str, str]:
-    """Whether the process lives."""
-    return {"status": "alive"}
+@router.get("/healthz", responses={503: {"description": "Its threads have ended: start it again."}})
+async def health(request: Request) -> JSONResponse:
+    """Whether the process lives, and the threads that answer."""
+    if not serving_of(request).scheduler.alive:
+        return JSONResponse({"error": "a thread that runs models has ended; start the server again"}, 503)
+    return JSONResponse({"status": "alive"})
 
 
 @router.get("/readyz", responses={503: {"description": "It is stopping."}})
