@@ -94,6 +94,8 @@ def gradients_of(
     if kept is None:
         kept = run_forward(call, True)[-1]
     kept = gate.kept(kept, states[0], call.kept_size())
-    found = run_backward(call, given[0], given[1 : 1 + len(states)], given[1 + len(states) :], kept, want_x, want_weights)
+    found = run_backward(
+        call, given[0], given[1 : 1 + len(states)], given[1 + len(states) :], kept, want_x, want_weights
+    )
     x_part = [found.x if found.x is not None else torch.zeros_like(call.x)] if want_x else []
     return [*x_part, *found.parameters.values(), *found.states]

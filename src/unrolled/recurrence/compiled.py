@@ -118,7 +118,11 @@ def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Te
     tensors = (x, *extra, *parameters, *states)
     transformed, direct = gate.transformed(), gate.direct(tensors)
     # A trace is checked without gradients, and would have another graph then: it keeps nothing, see `operator`.
-    needs = torch.is_grad_enabled() and not torch.jit.is_tracing() and any(value.requires_grad for value in (x, *parameters, *states))
+    needs = (
+        torch.is_grad_enabled()
+        and not torch.jit.is_tracing()
+        and any(value.requires_grad for value in (x, *parameters, *states))
+    )
     half = direction.packed is not None and direction.packed.half
     if half and (needs or not direct):
         raise ValueError('weights="bfloat16" is for inference: use torch.no_grad()')

@@ -142,9 +142,7 @@ class _Gradients(torch.autograd.Function):
     """The backward pass as a function that can itself be differentiated, and vmapped."""
 
     @staticmethod
-    def forward(
-        options: Options, sizes: _Sizes, kept: Tensor | None, x: Tensor, *tensors: Any
-    ) -> tuple[Tensor, ...]:
+    def forward(options: Options, sizes: _Sizes, kept: Tensor | None, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
         return tuple(_run(options, sizes.want_x, sizes.want_weights, kept, x, *_parts(tensors, sizes)))
 
     @staticmethod

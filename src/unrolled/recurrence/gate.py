@@ -57,7 +57,7 @@ def dense(tensor: Tensor, name: str) -> Tensor:
     plain = kind is Tensor or kind is Parameter or kind.__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
     if not plain or not tensor.is_cpu or tensor.layout is not torch.strided:
         raise RuntimeError(
-            f'{name} is a {kind.__name__} ({tensor.device}, {tensor.layout}) without memory that a compiled kernel can '
+            f"{name} is a {kind.__name__} ({tensor.device}, {tensor.layout}) without memory that a compiled kernel can "
             'read; engine="eager" runs the layer on it'
         )
     if tensor.is_neg():

@@ -40,7 +40,13 @@ class Stepper:
     def __call__(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """The states after one timestep, (layers, B, H) each; None where this is not what was prepared."""
         shape, dtype = self._shape, self._dtype
-        if not direct((x, *states)) or x.is_neg() or x.shape != self._x_shape or not x.is_contiguous() or (x.dtype is not dtype and not self._symbols):
+        if (
+            not direct((x, *states))
+            or x.is_neg()
+            or x.shape != self._x_shape
+            or not x.is_contiguous()
+            or (x.dtype is not dtype and not self._symbols)
+        ):
             return None
         if not x.is_cpu or not x.data_ptr():
             return None
