@@ -112,7 +112,8 @@ def _batched(*arguments: Any) -> Found:
         return torch._add_batch_dim(torch.stack(tensors), 0, level) if tensors else None
 
     dx, weights, states = zip(*results, strict=True)
-    return together(dx), [together(parts) for parts in zip(*weights)], [together(parts) for parts in zip(*states)]
+    dweights, dstates = ([together(parts) for parts in zip(*rows, strict=True)] for rows in (weights, states))
+    return together(dx), dweights, dstates
 
 
 def _run(

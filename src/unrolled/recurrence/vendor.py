@@ -26,7 +26,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
 
 @lru_cache(maxsize=256)
 def kernel_of(program: Program) -> str:
-    """The cell whose kernel computes a program, or "". A name is not enough: anyone may call a cell of theirs "lstm"."""
+    """The cell whose kernel computes a program, or "". A name is not enough: anyone may call a cell "lstm"."""
     same = program.cell in KERNELS and program == trace(cell_named(program.cell))
     return program.cell if same else ""
 
