@@ -41,7 +41,7 @@ KINDS: dict[type[nn.Module], type[Recurrent]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LS
 
 
 def _converted(layer: nn.Module) -> nn.Module:
-    if not isinstance(layer, tuple(KINDS)):
+    if not isinstance(layer, nn.RNN | nn.GRU | nn.LSTM):
         return layer
     reason = _refusal(layer)
     if reason:

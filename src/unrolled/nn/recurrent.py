@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Number
+from numbers import Real
 from typing import Any, Literal, TypedDict, overload
 
 import torch
@@ -185,13 +185,13 @@ class Recurrent(TorchNames, nn.Module):
         return state | {"_packed": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._write_down()
 
     def _check_arguments(self) -> None:
         for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
             value = getattr(self, name)
-            if not isinstance(value, Number) or isinstance(value, bool) or not 0 <= value <= 1:  # type: ignore[operator]
+            if not isinstance(value, Real) or value is True or value is False or not 0 <= value <= 1:
                 raise ValueError(f"{name}={value!r} must be a probability, between 0 and 1")
         if not isinstance(self.checkpoint, int) or self.checkpoint < 0:
             raise ValueError(f"checkpoint={self.checkpoint!r} must be True, False or a number of timesteps")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from unrolled.errors import ShapeError
-from unrolled.recurrence.gate import direct
+from unrolled.recurrence.gate import direct, traced
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class InputForm:
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ShapeError("lengths: a PackedSequence has its own")
-            padded, own = pad_packed_sequence(x)
+            # On meta nothing is known of the order of sequences, and nothing depends on it.
+            padded, own = pad_packed_sequence(PackedSequence(x.data, x.batch_sizes) if x.data.is_meta else x)
             # states keep the caller's order, which is that of the unsorted batch
             return cls(_checked(padded, input_size), own.to(padded.device), batch_first, packed=x)
         features = 1 if x.is_floating_point() else 0
@@ -96,7 +97,7 @@ def readable(values: Tensor) -> bool:
 
 
 def _checked(x: Tensor, input_size: int) -> Tensor:
-    if torch.jit.is_tracing():
+    if traced():
         return x if x.is_floating_point() else x.long()  # a comparison of shapes would become a constant of the trace
     if x.shape[0] == 0:
         raise ShapeError("x has no timesteps; a sequence of length 0 is a row of a batch, with lengths= saying so")

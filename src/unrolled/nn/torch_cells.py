@@ -54,7 +54,7 @@ class TorchCell(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._write_down()
 
     def reset_parameters(self) -> None:

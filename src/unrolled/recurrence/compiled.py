@@ -42,7 +42,9 @@ def refuses(request: Request) -> str | None:
         return 'weights="bfloat16" is for layers of float32'
     if gate.forward_mode():
         return "compiled kernels have no forward-mode derivatives"
-    if not torch.jit.is_tracing() and not x.shape[1]:
+    if not torch.compiler.is_compiling() and gate.functionalized():
+        return "compiled kernels are not seen by torch.func.functionalize"
+    if not gate.traced() and not x.shape[1]:
         return "the batch is empty"
     return None
 
@@ -71,9 +73,9 @@ def run(request: Request) -> Answer:
     """Run one layer."""
     if _widens(request):
         dtype, wide = type_of(request), run(_widened(request))
-        states = tuple(tuple(state.to(dtype) for state in way) for way in wide.states)
+        after = tuple(tuple(state.to(dtype) for state in way) for way in wide.states)
         seen = tuple({name: value.to(dtype) for name, value in way.items()} for way in wide.seen)
-        return Answer(wide.output.to(dtype), states, seen)
+        return Answer(wide.output.to(dtype), after, seen)
     x, answer_type = _input(request), _output_type(request)
     ways = [_run_direction(request, direction, x) for direction in request.directions]
     states = len(request.program.states)
@@ -120,7 +122,7 @@ def _run_direction(request: Request, direction: Direction, x: Tensor) -> list[Te
     # A trace is checked without gradients, and would have another graph then: it keeps nothing, see `operator`.
     needs = (
         torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
+        and not gate.traced()
         and any(value.requires_grad for value in (x, *parameters, *states))
     )
     half = direction.packed is not None and direction.packed.half

@@ -32,7 +32,8 @@ class Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(options: Options, weights: int, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
-        extra, parameters, states = tensors[:3], tensors[3 : 3 + weights], tensors[3 + weights :]
+        (mask, keep, lengths), inner = tensors[:3], tensors[3:]
+        extra, parameters, states = (mask, keep, lengths), inner[:weights], inner[weights:]
         if gate.direct((x, *tensors)):
             return tuple(run_forward(make_call(options, x, *extra, parameters, states, known=True), True))
         inputs = (options.key, x, parameters, states, *extra, options.reverse, options.observe)
@@ -49,8 +50,8 @@ class Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         kept, x, *tensors = ctx.saved_tensors
-        extra, inner = tuple(tensors[:3]), tensors[3:]
-        parameters, states = inner[: ctx.weights], inner[ctx.weights :]
+        mask, keep, lengths, *inner = tensors
+        extra, parameters, states = (mask, keep, lengths), inner[: ctx.weights], inner[ctx.weights :]
         given = given_gradients(gradients[:-1], x, states)
         needs = ctx.needs_input_grad
         want_x, want_weights = needs[2], any(needs[6 : 6 + ctx.weights])
@@ -94,25 +95,28 @@ def found_gradients(
     return dx, dweights, found
 
 
-def _batched(*arguments: Any) -> Found:
+def _batched(
+    options: Options, want_x: bool, want_weights: bool, kept: Tensor | None, x: Tensor, extra: Extra,
+    parameters: Sequence[Tensor], states: Sequence[Tensor], given: Sequence[Tensor],
+) -> Found:  # fmt: skip
     """`found_gradients` where autograd was asked for a batch of them (is_grads_batched), one after the other.
 
     Autograd has a vmap of its own for this, which knows no Functions: batches are taken apart and put together here.
     """
-    *others, given = arguments
     level = torch._C._vmapmode_increment_nesting() - 1
     torch._C._vmapmode_decrement_nesting()
     batched = next(value for value in given if torch._C._functorch.is_legacy_batchedtensor(value))
     size = torch._remove_batch_dim(batched, level, 1, 0).shape[0]
     rows = zip(*(torch._remove_batch_dim(value, level, size, 0).unbind(0) for value in given), strict=True)
-    results = [found_gradients(*others, row) for row in rows]
+    fixed = options, want_x, want_weights, kept, x, extra, parameters, states
+    results = [found_gradients(*fixed, row) for row in rows]
 
     def together(parts: Sequence[Tensor | None]) -> Tensor | None:
         tensors = [part for part in parts if part is not None]
         return torch._add_batch_dim(torch.stack(tensors), 0, level) if tensors else None
 
-    dx, weights, states = zip(*results, strict=True)
-    dweights, dstates = ([together(parts) for parts in zip(*rows, strict=True)] for rows in (weights, states))
+    dx, *others = zip(*results, strict=True)
+    dweights, dstates = ([together(parts) for parts in zip(*part, strict=True)] for part in others)
     return together(dx), dweights, dstates
 
 

@@ -37,6 +37,19 @@ def transformed() -> bool:
     return torch._C._functorch.maybe_current_level() is not None
 
 
+def functionalized() -> bool:
+    """Whether torch.func.functionalize is at work, which knows no autograd Functions."""
+    if not transformed():
+        return False
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == torch._C._functorch.TransformType.Functionalize for level in levels)
+
+
+def traced() -> bool:
+    """Whether torch.jit.trace is recording: comparisons of shapes would become constants of the trace."""
+    return torch._C._get_tracing_state() is not None
+
+
 def saving_is_hooked() -> bool:
     """Whether someone else keeps what the gradient needs: checkpointing, offloading, compressing."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
@@ -74,7 +87,7 @@ def _bytes_needed(tensor: Tensor) -> int:
     if not tensor.numel():
         return 0
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return (tensor.storage_offset() + last + 1) * tensor.itemsize
+    return (int(tensor.storage_offset()) + last + 1) * tensor.itemsize
 
 
 def kept(tensor: Tensor, like: Tensor, size: int) -> Tensor:

@@ -107,6 +107,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     if saving:
         ctx.mark_non_differentiable(kept)
     ctx.save_for_backward(kept, x, mask, keep, lengths, *parameters, *states)
+    ctx.types = [value.dtype for value in (x, *parameters, *states)]
     ctx.weights, ctx.saving, ctx.options = len(parameters), saving, Options(key, reverse, observe, checkpoint)
 
 
@@ -114,6 +115,11 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     from unrolled.recurrence.differentiable import found_gradients, given_gradients
 
     kept, x, mask, keep, lengths, *tensors = ctx.saved_tensors
+    if [value.dtype for value in (x, *tensors)] != ctx.types:
+        raise RuntimeError(
+            "a tensor that was saved for the gradient came back as another type; hooks on saved tensors must return what "
+            "they were given"
+        )
     parameters, states = tensors[: ctx.weights], tensors[ctx.weights :]
     given = given_gradients(gradients[:-1] if ctx.saving else gradients, x, states)
     want_x, want_weights = ctx.needs_input_grad[1], any(ctx.needs_input_grad[2])

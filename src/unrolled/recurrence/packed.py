@@ -44,9 +44,7 @@ class Stepper:
             return None
         if any(state.shape != self._shape or state.dtype is not dtype for state in states):
             return None
-        if not all(
-            value.is_contiguous() and value.is_cpu and not value.is_neg() and value.data_ptr() for value in given
-        ):
+        if not all(map(_is_memory, given)):
             return None
         ids = x.tolist() if self._symbols else []
         if ids and not -1 <= min(ids) <= max(ids) < self._symbols:
@@ -65,6 +63,11 @@ class Stepper:
             return after
         finally:
             self._lock.release()
+
+
+def _is_memory(value: Tensor) -> bool:
+    """Whether a tensor's numbers lie side by side at its address."""
+    return value.is_contiguous() and value.is_cpu and not value.is_neg() and value.data_ptr() % value.itemsize == 0
 
 
 class _Layer:
