@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
@@ -37,7 +38,7 @@ def convert(model: Model) -> Model | Recurrent:
     return _converted(model)  # type: ignore[return-value]
 
 
-KINDS: dict[type[nn.Module], type[Recurrent]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
+KINDS: dict[type[nn.RNNBase], Callable[..., Recurrent]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
 
 
 def _converted(layer: nn.Module) -> nn.Module:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Literal, TypedDict, overload
 
 import torch
@@ -19,7 +18,16 @@ from unrolled.errors import ShapeError
 from unrolled.nn.initialisers import initialise
 from unrolled.nn.seen import Seen
 from unrolled.nn.shapes import InputForm
-from unrolled.nn.torch_names import TorchNames, as_leaf, check_place, one_of, warn_of_dropout, whole
+from unrolled.nn.torch_names import (
+    TorchNames,
+    as_leaf,
+    check_place,
+    is_probability,
+    mixed_precision,
+    one_of,
+    warn_of_dropout,
+    whole,
+)
 from unrolled.recurrence.engines import Engine, check_name, choose
 from unrolled.recurrence.keeping import keeping_of
 from unrolled.recurrence.keys import key_of
@@ -191,7 +199,7 @@ class Recurrent(TorchNames, nn.Module):
     def _check_arguments(self) -> None:
         for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
             value = getattr(self, name)
-            if not isinstance(value, Real) or value is True or value is False or not 0 <= value <= 1:
+            if not is_probability(value):
                 raise ValueError(f"{name}={value!r} must be a probability, between 0 and 1")
         if not isinstance(self.checkpoint, int) or self.checkpoint < 0:
             raise ValueError(f"checkpoint={self.checkpoint!r} must be True, False or a number of timesteps")
@@ -440,8 +448,8 @@ class Recurrent(TorchNames, nn.Module):
     def _in_own_type(self, state: Tensor) -> Tensor:
         """Under autocast a state may come in half precision; what is computed with is not."""
         like = self._like()
-        mixed = like is not None and like.device == state.device and torch.is_autocast_enabled(state.device.type)
-        return state.to(like.dtype) if like is not None and mixed and state.is_floating_point() else state
+        mixed = like is not None and state.is_floating_point() and mixed_precision(like)
+        return state.to(like.dtype) if like is not None and mixed else state
 
     def _initial(self, name: str, batch: int) -> Tensor:
         like = self._like()
@@ -471,7 +479,7 @@ class Recurrent(TorchNames, nn.Module):
         None where there is nothing to convert. `given`: what the caller gave as a state.
         """
         like = self._like()
-        if like is None or like.dtype is not torch.float32 or not torch.is_autocast_enabled(like.device.type):
+        if like is None or like.dtype is not torch.float32 or not mixed_precision(like):
             return None
         return torch.get_autocast_dtype(like.device.type), torch.float32
 

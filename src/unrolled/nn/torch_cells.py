@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unrolled.cells import Cell, cell_named
 from unrolled.cells.rnn import rnn
 from unrolled.errors import ShapeError
-from unrolled.nn.torch_names import check_place, one_of, whole
+from unrolled.nn.torch_names import check_place, mixed_precision, one_of, whole
 from unrolled.recurrence.engines import check_name, choose
 from unrolled.recurrence.keys import key_of
 from unrolled.recurrence.layout import layout_of
@@ -78,7 +78,7 @@ class TorchCell(nn.Module):
             if state.dim() != x.dim() or state.shape != expected:
                 raise ShapeError(f"{name}: a state has shape {tuple(state.shape)}, and must have {expected}")
         check_place(x, states, like)
-        mixed = torch.is_autocast_enabled(like.device.type)
+        mixed = mixed_precision(like)
         states = tuple(state.to(like.dtype) if mixed else state for state in states)
         batched = x.dim() == 2
         rows = states if batched else tuple(state.unsqueeze(0) for state in states)
@@ -88,7 +88,8 @@ class TorchCell(nn.Module):
             (Direction(parameters, rows),), training=self.training, key=self._key, vendor=self._vendor,
         )  # fmt: skip
         after = choose(self.engine, request).run(request).states[0]
-        return tuple(state if batched else state.squeeze(0).clone() for state in after)
+        # fresh tensors, which may be detached in place
+        return tuple((state if batched else state.squeeze(0)).clone() for state in after)
 
     def extra_repr(self) -> str:
         options = "" if self.bias else ", bias=False"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import warnings
+from numbers import Real
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ def whole(name: str, value: Any) -> int:
     if size < 1:
         raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
     return size
+
+
+def is_probability(value: object) -> bool:
+    """Whether this is a number from 0 to 1, and not a truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
 
 
 def warn_of_dropout(dropout: float, num_layers: int) -> None:
@@ -62,13 +68,19 @@ def as_leaf(layer: nn.Module, x: Any, arguments: tuple[Any, ...], keywords: dict
     return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), arguments, keywords)
 
 
+def mixed_precision(like: Tensor) -> bool:
+    """Whether autocast is at work on a tensor's device (it knows nothing of meta)."""
+    kind = like.device.type
+    return kind != "meta" and torch.is_autocast_enabled(kind)
+
+
 def check_place(x: Tensor, states: tuple[Tensor, ...], like: Tensor) -> None:
     """Refuse an input or a state on another device, or of another type, than the weights.
 
     Raises:
         ShapeError: it says which, and what to do.
     """
-    mixed = torch.is_autocast_enabled(like.device.type)
+    mixed = mixed_precision(like)
     for name, value in (("x", x), *(("the state", state) for state in states)):
         if value.device != like.device:
             raise ShapeError(f"{name} is on {value.device}, and the layer's weights are on {like.device}")

@@ -171,7 +171,7 @@ class _Gradients(torch.autograd.Function):
 
         if sizes.want_x and not vectors:
             gradients = gradients[1:]
-        values, pull = torch.func.vjp(first, *([x] if vectors else []), *inputs)
+        values, pull = torch.func.vjp(first, *([x] if vectors else []), *inputs)  # type: ignore[misc]
         found = pull(tuple(
             torch.zeros_like(value) if gradient is None else gradient
             for value, gradient in zip(values, gradients, strict=True)
@@ -205,10 +205,10 @@ def _eager(options: Options, sizes: _Sizes, x: Tensor, extra: Extra, tensors: Se
 
     inner, given = tensors[:count], tuple(tensors[count:])
     if sizes.want_x and x.is_floating_point():
-        _, pull = torch.func.vjp(outputs, x, *inner)
+        _, pull = torch.func.vjp(outputs, x, *inner)  # type: ignore[misc]
         dx, *found = pull(given)
         return (dx, *(found if sizes.want_weights else found[sizes.weights :]))
-    _, pull = torch.func.vjp(lambda *values: outputs(x, *values), *inner)
+    _, pull = torch.func.vjp(lambda *values: outputs(x, *values), *inner)  # type: ignore[misc]
     found = pull(given)
     return tuple(found if sizes.want_weights else found[sizes.weights :])
 

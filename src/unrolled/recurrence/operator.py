@@ -117,8 +117,8 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     kept, x, mask, keep, lengths, *tensors = ctx.saved_tensors
     if [value.dtype for value in (x, *tensors)] != ctx.types:
         raise RuntimeError(
-            "a tensor that was saved for the gradient came back as another type; hooks on saved tensors must return what "
-            "they were given"
+            "a tensor that was saved for the gradient came back as another type; hooks on saved tensors must return "
+            "what they were given"
         )
     parameters, states = tensors[: ctx.weights], tensors[ctx.weights :]
     given = given_gradients(gradients[:-1] if ctx.saving else gradients, x, states)
