@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import UserError
+from unrolled.with_torch import register
 
 if TYPE_CHECKING:
     from unrolled import cells, nn
@@ -26,6 +27,9 @@ _LAZY = {"cell": "unrolled.cells", "Run": "unrolled.run", "load": "unrolled.run"
 _FOLDERS = ("cells", "data", "decoding", "inspecting", "models", "nn", "recurrence", "training")
 
 __all__ = ["Run", "UserError", "__version__", "cell", "cells", "load", "nn", "train"]
+
+
+register()
 
 
 def __getattr__(name: str) -> Any:

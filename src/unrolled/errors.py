@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend: it names what was wrong, where, and what to do."""
+"""The exceptions that are the user's to mend: they name what was wrong, where, and what to do."""
 
 
 class UserError(Exception):
@@ -6,6 +6,13 @@ class UserError(Exception):
 
     The message is complete by itself: what was wrong, where (file and line, or the recipe's key), what to do. The
     command line prints it without a traceback and exits with 1.
+    """
+
+
+class ShapeError(ValueError, RuntimeError):
+    """A tensor whose shape, type or device does not fit a layer.
+
+    Programs written for torch.nn catch RuntimeError or ValueError here, depending on the case; this is both.
     """
 
 

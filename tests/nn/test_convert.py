@@ -159,16 +159,62 @@ def test_a_projection_is_left_with_a_warning() -> None:
         assert convert(layer) is layer
 
 
-def test_layers_of_another_make_are_left() -> None:
-    class Own(nn.LSTM):
-        pass
+class Own(nn.LSTM):
+    pass
 
-    model = nn.ModuleList([Own(3, 4), nn.LSTMCell(3, 4), parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0")])
+
+def test_layers_of_another_make_are_left() -> None:
+    model = nn.ModuleList([nn.LSTMCell(3, 4), nn.Linear(3, 4)])
     layers = list(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(model)
     assert all(one is other for one, other in zip(model, layers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (Own(3, 4), "is a Own, a subclass of torch.nn's layer, which may compute something else"),
+        (parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0"), "has parametrizations"),
+    ],
+)
+def test_layers_that_may_compute_something_else_are_left_with_a_warning(layer: nn.Module, reason: str) -> None:
+    model = nn.Sequential(layer)
+    with pytest.warns(UserWarning, match=f"left as it is: .*{reason}"):
+        convert(model)
+    assert model[0] is layer
+
+
+def test_buffers_of_a_users_own_are_not_lost() -> None:
+    layer = nn.GRU(3, 4)
+    layer.register_buffer("mask", torch.ones(3))
+    with pytest.warns(UserWarning, match="has buffers or parts"):
+        assert convert(layer) is layer
+
+
+def test_hooks_are_kept_and_can_still_be_removed() -> None:
+    model, calls = nn.Sequential(nn.LSTM(3, 4)), []
+    handles = [
+        model[0].register_forward_hook(lambda *_: calls.append("after")),
+        model[0].register_forward_pre_hook(lambda *_: calls.append("before")),
+        model[0].register_forward_hook(lambda *_, **__: calls.append("always"), with_kwargs=True, always_call=True),
+    ]
+    convert(model)
+    assert isinstance(model[0], LSTM)
+    model(torch.randn(2, 1, 3))
+    assert calls == ["before", "after", "always"]
+    for handle in handles:
+        handle.remove()
+    model(torch.randn(2, 1, 3))
+    assert len(calls) == 3
+
+
+def test_converting_a_layer_with_dropout_between_no_layers_warns_once() -> None:
+    with pytest.warns(UserWarning, match="dropout option adds dropout"):
+        layer = nn.LSTM(3, 4, dropout=0.5)
+    new: Any = convert(layer)
+    assert new.dropout == 0.5
 
 
 def test_parameters_in_another_form_are_left_with_a_warning() -> None:

@@ -149,7 +149,7 @@ def test_torch_accepts_the_operator(lengths: Tensor | None, checkpoint: int) -> 
     parameters = list(layer.parameters())
     states = [torch.randn(3, 7, requires_grad=True) for _ in layer.cell.states]
     x = x_of(layer, 4, 3).requires_grad_()
-    arguments = (compiled.key_of(request), x, parameters, states, None, None, lengths, True, True, True, checkpoint)
+    arguments = (request.key, x, parameters, states, None, None, lengths, True, True, True, checkpoint)
     found = torch.library.opcheck(compiled.recurrence, arguments)
     assert set(found.values()) == {"SUCCESS"}
 

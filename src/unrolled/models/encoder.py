@@ -128,11 +128,12 @@ def recurrent_of(settings: ModelSettings, width: int, cell: Cell, *, bidirection
         "residual": settings.residual,
     }  # fmt: skip
     sizes = width, settings.hidden, settings.layers
+    dropout = settings.dropout if settings.layers > 1 else 0.0  # between layers; heads have dropout of their own
     if bidirectional and settings.chunk:
         return LookaheadBidirectional(
-            cell, *sizes, chunk=settings.chunk, lookahead=settings.lookahead, dropout=settings.dropout, **options
+            cell, *sizes, chunk=settings.chunk, lookahead=settings.lookahead, dropout=dropout, **options
         )
-    return Recurrent(cell, *sizes, bidirectional=bidirectional, dropout=settings.dropout, **options)
+    return Recurrent(cell, *sizes, bidirectional=bidirectional, dropout=dropout, **options)
 
 
 def head_of(settings: ModelSettings, width: int) -> FeedForward:

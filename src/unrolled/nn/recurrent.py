@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, overload
+from typing import Any, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,28 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.cells import Cell, cell_named
+from unrolled.errors import ShapeError
 from unrolled.nn.initialisers import initialise
 from unrolled.nn.seen import Seen
 from unrolled.nn.shapes import InputForm
+from unrolled.nn.torch_names import (
+    TorchNames,
+    as_leaf,
+    check_place,
+    is_probability,
+    mixed_precision,
+    one_of,
+    warn_of_dropout,
+    whole,
+)
 from unrolled.recurrence.engines import Engine, check_name, choose
 from unrolled.recurrence.keeping import keeping_of
+from unrolled.recurrence.keys import key_of
 from unrolled.recurrence.layout import layout_of
 from unrolled.recurrence.packed import Stepper
 from unrolled.recurrence.program import outline
 from unrolled.recurrence.request import PACKED_WEIGHTS, Answer, Direction, PackedWeights, Request
+from unrolled.recurrence.vendor import kernel_of
 
 State = Tensor | tuple[Tensor, ...]
 """(layers · directions, B, H): one tensor, or a tuple in the cell's order if it has several states."""
@@ -52,10 +65,6 @@ _PACKING = threading.Lock()
 """Blocks of `packed()` are entered and left one at a time. It is no layer's own: layers can be copied and pickled."""
 
 
-def _stacked(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.stack(parts) if len(parts) > 1 else parts[0].unsqueeze(0)
-
-
 @dataclass(eq=False)
 class Packed:
     """What a layer keeps inside `packed()`.
@@ -77,7 +86,7 @@ class Packed:
     steppers: dict[tuple[int, bool, bool, bool], Stepper | None] = field(default_factory=dict)
 
 
-class Recurrent(nn.Module):
+class Recurrent(TorchNames, nn.Module):
     """A stack of recurrent layers over any cell.
 
         layer = nn.Recurrent("gru", 64, 128, num_layers=2, bidirectional=True)
@@ -150,7 +159,8 @@ class Recurrent(nn.Module):
             raise TypeError(
                 f"cell is a {type(cell).__name__}; give a cell's name, or a step made a cell by @unrolled.cell"
             )
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.input_size, self.hidden_size = whole("input_size", input_size), whole("hidden_size", hidden_size)
+        self.num_layers = whole("num_layers", num_layers)
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
         self.weight_drop, self.zoneout, self.residual = weight_drop, zoneout, residual
@@ -158,10 +168,10 @@ class Recurrent(nn.Module):
         self.engine, self.initial_state = check_name(engine, "engine"), initial_state
         self.initialiser, self.forget_bias, self.chrono = initialiser, forget_bias, chrono
         self._packed: Packed | None = None
-        self._program = outline(self.cell)
-        self._layout = layout_of(self._program, bias)
         self._check_arguments()
-        for layer in range(num_layers):
+        warn_of_dropout(dropout, self.num_layers)
+        self._write_down()
+        for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
                 self._add_parameters(layer, suffix, device, dtype)
         # without parameters a layer has nothing else that says its type and device, and that .to() moves
@@ -169,24 +179,37 @@ class Recurrent(nn.Module):
         self.register_buffer("_place", place, persistent=False)
         self.reset_parameters()
 
-    def _check_arguments(self) -> None:
-        for name in ("input_size", "hidden_size", "num_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-        for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be a probability, between 0 and 1")
-        if not isinstance(self.checkpoint, int) or self.checkpoint < 0:
-            raise ValueError(f"checkpoint={self.checkpoint!r} must be True, False or a number of timesteps")
-        if self.initial_state not in INITIAL_STATES:
-            raise ValueError(f'initial_state="{self.initial_state}" is none of {", ".join(INITIAL_STATES)}')
+    def _write_down(self) -> None:
+        """What follows from the cell and `bias`: computed once, so that tools that trace `forward` find it made."""
+        self._program = outline(self.cell)
+        self._layout = layout_of(self._program, self.bias)
+        self._key, self._vendor = key_of(self._program, self.bias), kernel_of(self._program)
         widths = {self._input_width(layer) for layer in range(self.num_layers)}
         if self._program.pointwise_input and widths != {self.hidden_size}:
             raise ValueError(
                 f'cell "{self.cell.name}" uses x outside its affine maps, so every layer\'s input must be as wide '
                 f"as its state: {self.hidden_size}, not {sorted(widths)}"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what follows from the cell, and without what belongs to a block of `packed()`."""
+        derived = {"_program", "_layout", "_key", "_vendor"}
+        state = {name: value for name, value in self.__dict__.items() if name not in derived}
+        return state | {"_packed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._write_down()
+
+    def _check_arguments(self) -> None:
+        for name in ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout"):
+            value = getattr(self, name)
+            if not is_probability(value):
+                raise ValueError(f"{name}={value!r} must be a probability, between 0 and 1")
+        if not isinstance(self.checkpoint, int) or self.checkpoint < 0:
+            raise ValueError(f"checkpoint={self.checkpoint!r} must be True, False or a number of timesteps")
+        if self.initial_state not in INITIAL_STATES:
+            raise ValueError(f'initial_state="{self.initial_state}" is none of {", ".join(INITIAL_STATES)}')
 
     @property
     def num_directions(self) -> int:
@@ -223,6 +246,10 @@ class Recurrent(nn.Module):
             for name, parameter in self.named_parameters():
                 if name.startswith("initial_"):
                     nn.init.zeros_(parameter)
+
+    def _suffixed(self) -> list[list[str]]:
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        return [[name + suffix for name in self._layout.parameters] for suffix in suffixes]
 
     def _tensors(self, suffix: str) -> dict[str, Tensor]:
         """The parameters of one layer and direction, by the layout's names."""
@@ -273,11 +300,13 @@ class Recurrent(nn.Module):
     ) -> tuple[PackedSequence, State, Seen]: ...
     def forward(
         self,
-        x: Tensor | PackedSequence,
+        x: Tensor | PackedSequence | None = None,
         state: State | None = None,
         *,
         lengths: Tensor | None = None,
         observe: bool = False,
+        input: Tensor | PackedSequence | None = None,
+        hx: State | None = None,
     ) -> tuple[Tensor | PackedSequence, State] | tuple[Tensor | PackedSequence, State, Seen]:
         """Run whole sequences.
 
@@ -287,15 +316,25 @@ class Recurrent(nn.Module):
             lengths: (B,) integers in any order, 0 allowed: outputs past a sequence's end are zero, and its final
                 state is that after its last true timestep.
             observe: also return every gate and state of every timestep.
+            input, hx: torch.nn's names of x and state.
 
         Raises:
-            ValueError: shapes that do not fit, named.
+            ShapeError: shapes, types or devices that do not fit, named. It is a ValueError and a RuntimeError.
         """
+        x, state = one_of(x, input, "x and input"), one_of(state, hx, "state and hx")
+        if x is None:
+            raise TypeError(f"{type(self).__name__} needs an input: x=, or torch.nn's name for it, input=")
+        leaf = as_leaf(self, x, (x, state), {"lengths": lengths, "observe": observe})
+        if leaf is not None:
+            return leaf  # type: ignore[no-any-return]
         form = self._form(x, lengths)
         states = self._given_states(state, form)
+        if (like := self._like()) is not None:
+            check_place(form.x, states, like)
+        types = self._answer_types(form.x, state)
         output, after, seen = self._run_stack(form, states, observe)
-        result = form.restore(output)
-        final = self._as_given(after, form)
+        result = form.restore(output if types is None else output.to(types[0]))
+        final = self._as_given(after, form, None if types is None else types[1])
         if not observe:
             return result, final
         return (
@@ -312,7 +351,8 @@ class Recurrent(nn.Module):
 
     def _run_stack(
         self, form: InputForm, states: tuple[Tensor, ...], observe: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...], list[tuple[Mapping[str, Tensor], ...]]]:
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...], list[tuple[Mapping[str, Tensor], ...]]]:
+        """The output, the final states (for each state, one of each layer and direction), and what was observed."""
         inputs = form.x
         finals: list[tuple[Tensor, ...]] = []
         seen: list[tuple[Mapping[str, Tensor], ...]] = []
@@ -325,7 +365,7 @@ class Recurrent(nn.Module):
                 output = output + form.inside(inputs)
             drops = self.dropout and self.training and layer < self.num_layers - 1
             inputs = functional.dropout(output, self.dropout) if drops else output
-        return inputs, tuple(map(_stacked, zip(*finals, strict=True))), seen
+        return inputs, tuple(zip(*finals, strict=True)), seen
 
     def _run_layer(
         self, layer: int, inputs: Tensor, states: tuple[Tensor, ...], form: InputForm, observe: bool
@@ -351,6 +391,8 @@ class Recurrent(nn.Module):
             observe,
             self.training,
             self.checkpoint,
+            self._key,
+            self._vendor,
         )
 
     def _drop_input(self, inputs: Tensor) -> Tensor:
@@ -389,21 +431,34 @@ class Recurrent(nn.Module):
             return tuple(self._initial(name, batch) for name in self.cell.states)
         states = state if isinstance(state, tuple | list) else (state,)
         if len(states) != len(self.cell.states):
-            raise ValueError(
+            raise ShapeError(
                 f"state: {self.cell.name} has {len(self.cell.states)} state(s), {', '.join(self.cell.states)}; "
                 f"{len(states)} were given"
             )
         expected = (rows, self.hidden_size) if form.unbatched else (rows, batch, self.hidden_size)
         for name, given in zip(self.cell.states, states, strict=True):
-            if tuple(given.shape) != expected:
-                raise ValueError(
+            if given.dim() != len(expected) or given.shape != expected:
+                raise ShapeError(
                     f"state {name} has shape {tuple(given.shape)}, and must have {expected}: "
                     "layers x directions, batch, hidden size"
                 )
-        return tuple(form.state_in(given) for given in states)
+        return tuple(self._in_own_type(form.state_in(given)) for given in states)
+
+    def _like(self) -> Tensor | None:
+        """A tensor of the device and type that the layer computes in: its first weight, if it has any."""
+        name = next(iter(self._layout.parameters), None)
+        like: Tensor | None = None if name is None else getattr(self, f"{name}_l0")
+        return like
+
+    def _in_own_type(self, state: Tensor) -> Tensor:
+        """Under autocast a state may come in half precision; what is computed with is not."""
+        like = self._like()
+        mixed = like is not None and state.is_floating_point() and mixed_precision(like)
+        return state.to(like.dtype) if like is not None and mixed else state
 
     def _initial(self, name: str, batch: int) -> Tensor:
-        like = next(self.parameters(), self._place)
+        like = self._like()
+        like = next(self.parameters(), self._place) if like is None else like
         assert like is not None
         rows = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
         if self.initial_state == "learned":
@@ -418,9 +473,21 @@ class Recurrent(nn.Module):
         states = tuple(self._initial("" if zeros else name, batch) for name in self.cell.states)
         return states if len(states) > 1 else states[0]
 
-    def _as_given(self, states: tuple[Tensor, ...], form: InputForm) -> State:
-        restored = tuple(form.state_out(state) for state in states)
+    def _as_given(self, states: tuple[tuple[Tensor, ...], ...], form: InputForm, dtype: torch.dtype | None) -> State:
+        """States as the caller has them: fresh tensors, which may be changed and detached in place."""
+        restored = tuple(torch.stack([form.state_out(part) for part in parts]) for parts in states)
+        restored = restored if dtype is None else tuple(state.to(dtype) for state in restored)
         return restored if len(restored) > 1 else restored[0]
+
+    def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
+        """Under autocast, the types of output and states: half precision outside, while what is carried keeps its own.
+
+        None where there is nothing to convert. `given`: what the caller gave as a state.
+        """
+        like = self._like()
+        if like is None or like.dtype is not torch.float32 or not mixed_precision(like):
+            return None
+        return torch.get_autocast_dtype(like.device.type), torch.float32
 
     def step(self, x: Tensor, state: State | None = None) -> State:
         """One timestep: the state after x⟨t⟩. Its first part holds the output of every layer (without residual sums).
@@ -442,9 +509,6 @@ class Recurrent(nn.Module):
         whole = x.unsqueeze(0) if unbatched or not self.batch_first else x.unsqueeze(1)
         after: State = self(whole, state)[1]
         return after
-
-    def flatten_parameters(self) -> None:
-        """Nothing to do here; models written for torch.nn's layers call it."""
 
     @contextmanager
     def packed(self, *, weights: str | None = None, table: Tensor | None = None) -> Iterator[Recurrent]:

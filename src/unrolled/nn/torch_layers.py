@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Unpack
 
+import torch
+from torch import Tensor
+
 from unrolled.cells.rnn import rnn
-from unrolled.nn.recurrent import Recurrent, RecurrentOptions
+from unrolled.nn.recurrent import Recurrent, RecurrentOptions, State
 
 
-class RNN(Recurrent):
+class TorchLayer(Recurrent):
+    """What RNN, GRU and LSTM have of torch.nn's beyond `Recurrent`.
+
+    They are not instances of torch.nn.RNNBase: its methods, and tools that look for it, manage the one block of weights
+    of cuDNN's kernels, which these layers do not have.
+    """
+
+    proj_size = 0
+
+    @property
+    def mode(self) -> str:
+        """What torch.nn calls the layer: "LSTM", "GRU", "RNN_TANH", "RNN_RELU"."""
+        return next(kind.__name__ for kind in type(self).__mro__ if kind.__base__ is TorchLayer)
+
+    def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
+        types = super()._answer_types(x, given)
+        return None if types is None else (types[0], types[0])
+
+
+class RNN(TorchLayer):
     """The plain recurrent network, a⟨t⟩ = g(W_a[a⟨t-1⟩, x⟨t⟩] + b_a): torch.nn.RNN, with any of the activations.
 
     `state_dict` is interchangeable with torch.nn.RNN's. Options: see `Recurrent`.
@@ -30,9 +52,15 @@ class RNN(Recurrent):
             rnn(nonlinearity), input_size, hidden_size, num_layers,
             bias=bias, batch_first=batch_first, dropout=dropout, bidirectional=bidirectional, **options,
         )  # fmt: skip
+        self.nonlinearity = nonlinearity
+
+    @property
+    def mode(self) -> str:
+        """ "RNN_TANH", "RNN_RELU", or the like of another activation."""
+        return f"RNN_{self.nonlinearity.upper()}"
 
 
-class GRU(Recurrent):
+class GRU(TorchLayer):
     """The gated recurrent unit, in both forms.
 
     Args:
@@ -62,8 +90,16 @@ class GRU(Recurrent):
             bias=bias, batch_first=batch_first, dropout=dropout, bidirectional=bidirectional, **options,
         )  # fmt: skip
 
+    def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
+        # torch's GRU answers in the type of its state, or of x where none is given
+        if super()._answer_types(x, given) is None:
+            return None
+        carried = given if isinstance(given, Tensor) else x
+        dtype = carried.dtype if carried.is_floating_point() else torch.float32
+        return dtype, dtype
 
-class LSTM(Recurrent):
+
+class LSTM(TorchLayer):
     """Long short-term memory: torch.nn.LSTM, state_dict and all; its state is (a, c), which torch calls (h, c).
 
     Args:

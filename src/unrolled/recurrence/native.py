@@ -168,14 +168,14 @@ class Call:
         self.inputs = parameters["weight_ih"].shape[1] if self.form.projected else x.shape[-1]
         self.padded = kernels[False].padded(self.hidden)
         self.schedule = schedule_of(self.steps, self.batch, lengths, reverse)
-        self.vectors = self._vectors()
         self.sorted_mask = None if mask is None else self.schedule.sorted(mask)
         self.keep = None if keep is None else keep.contiguous()
         work = self.batch * self.hidden * self.hidden * len(self.form.affines)
         shared = work >= SHARED_WORK and self.padded > kernels[False].lanes
         self.threads = openmp.threads_for() if shared else 1
 
-    def _vectors(self) -> Tensor:
+    @cached_property
+    def vectors(self) -> Tensor:
         if not self.form.projected:
             return self.x if self.x.stride(-1) == 1 or self.x.shape[-1] == 1 else self.x.contiguous()
         if self.packed is not None and self.packed.columns is not None:
@@ -193,7 +193,7 @@ class Call:
 
     def x_places(self, schedule: Schedule) -> Tensor:
         if self.form.projected:
-            return self.ids(schedule) * self.vectors.shape[1]
+            return self.ids(schedule) * self.parameters["weight_ih"].shape[0]
         return self.places(schedule, self.vectors)
 
     def places(self, schedule: Schedule, value: Tensor) -> Tensor:
@@ -202,17 +202,23 @@ class Call:
             return even_places(self.steps, self.batch, self.reverse, value.stride(0), value.stride(1))
         return schedule.places(value.stride(0), value.stride(1))
 
-    def common(self, schedule: Schedule, rows: Tensor, x_places: Tensor) -> dict[str, int]:
-        """The arguments that both kernels take."""
+    def common(self, schedule: Schedule, rows: Tensor, x_places: Tensor, reads_x: bool = True) -> dict[str, int]:
+        """The arguments that both kernels take. `reads_x`: whether the kernel reads `vectors`."""
         values = {
             "steps": schedule.steps, "batch": self.batch, "hidden": self.hidden, "inputs": self.inputs,
             "counts": schedule.counts.data_ptr(), "first": schedule.first.data_ptr(),
             "entry": schedule.entry.data_ptr(), "exit": schedule.exit.data_ptr(), "rows": rows.data_ptr(),
-            "x": self.vectors.data_ptr(), "xrows": x_places.data_ptr(),
+            "x": self.vectors.data_ptr() if reads_x else 0, "xrows": x_places.data_ptr(),
             "mask": 0 if self.sorted_mask is None else self.sorted_mask.data_ptr(),
             "keep": 0 if self.keep is None else self.keep.data_ptr(),
         }  # fmt: skip
         return values | {f"parameter_{name}": value.data_ptr() for name, value in self.parameters.items()}
+
+    def kept_size(self) -> int:
+        """How many numbers the forward pass keeps for the gradient."""
+        if self.checkpoint:
+            return -(-self.steps // self.checkpoint) * len(self.states) * self.batch * self.hidden
+        return sum(_history(self.kernels[True], self.steps, self.batch, self.padded).values())
 
     def parts(self) -> list[Schedule]:
         """The schedules that are run one after the other: one, or with checkpoints several."""
@@ -349,7 +355,7 @@ def _packed_sizes(kernels: Kernels, hidden: int, inputs: int) -> dict[str, int]:
 @lru_cache(maxsize=32)
 def _strided(batch: int) -> Tensor:
     """A tensor (T, B) whose places are the numbers of rows."""
-    return torch.empty(0).as_strided((0, batch), (batch, 1))
+    return torch.empty(0, device="cpu").as_strided((0, batch), (batch, 1))
 
 
 # -- backwards
@@ -396,7 +402,7 @@ def run_backward(
         _backward_part(call, schedule, kept, dy, dseen, found, want_x)
     else:
         parts = call.parts()
-        boundaries = kept.view(len(parts), len(call.states), *kept.shape[1:])
+        boundaries = kept.view(len(parts), len(call.states), call.batch, call.hidden)
         for number in reversed(range(len(parts))):
             part = parts[number]
             seen = _empty(dy, part.steps, call.batch, len(form.seen), call.padded)
@@ -423,7 +429,8 @@ def _backward_part(
     totals = _empty(like, len(sums), padded)
     dinit = tuple(_empty(value, *value.shape) for value in found.states)
     history = _history(kernels, schedule.steps, batch, padded)
-    arguments = call.common(schedule, rows, x_places) | _addresses(arena, history) | _addresses(work, sizes)
+    arguments = call.common(schedule, rows, x_places, not form.projected)
+    arguments |= _addresses(arena, history) | _addresses(work, sizes)
     arguments |= {
         "pack": 1, "nonempty": schedule.nonempty, "active": schedule.active, "inner": schedule.inner.data_ptr(),
         "dy": dy.data_ptr(), "dyrows": dy_places.data_ptr(), "delta": delta.data_ptr(), "sums": totals.data_ptr(),

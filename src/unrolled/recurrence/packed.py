@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unrolled.recurrence.compiled import call_of
+from unrolled.recurrence.gate import direct
 from unrolled.recurrence.native import Call, prepare_forward, run_forward
 from unrolled.recurrence.request import Request
 
@@ -38,19 +39,20 @@ class Stepper:
 
     def __call__(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """The states after one timestep, (layers, B, H) each; None where this is not what was prepared."""
-        shape, dtype = self._shape, self._dtype
-        if x.shape != self._x_shape or not x.is_contiguous() or (x.dtype is not dtype and not self._symbols):
+        dtype, given = self._dtype, (x, *states)
+        if x.shape != self._x_shape or (x.dtype is not dtype and not self._symbols) or not direct(given):
+            return None
+        if any(state.shape != self._shape or state.dtype is not dtype for state in states):
+            return None
+        if not all(map(_is_memory, given)):
             return None
         ids = x.tolist() if self._symbols else []
         if ids and not -1 <= min(ids) <= max(ids) < self._symbols:
             return None  # the long way says what is wrong
-        for state in states:
-            if state.shape != shape or state.dtype is not dtype or not state.is_contiguous():
-                return None
         if not self._lock.acquire(False):
             return None
         try:
-            after = tuple([torch.empty(shape, dtype=dtype) for _ in states])
+            after = tuple([torch.empty(self._shape, dtype=dtype, device="cpu") for _ in states])
             source, before, behind = x.data_ptr(), [s.data_ptr() for s in states], [s.data_ptr() for s in after]
             if ids:
                 source = self._layers[0].look_up(ids)
@@ -61,6 +63,11 @@ class Stepper:
             return after
         finally:
             self._lock.release()
+
+
+def _is_memory(value: Tensor) -> bool:
+    """Whether a tensor's numbers lie side by side at its address."""
+    return value.is_contiguous() and value.is_cpu and not value.is_neg() and value.data_ptr() % value.itemsize == 0
 
 
 class _Layer:

@@ -64,6 +64,8 @@ class Request:
         training: whether the layer is being trained.
         checkpoint: how many timesteps lie between states that are kept for the gradient, the rest being computed again;
             True for the root of T, 0 to keep everything. Engines that cannot keep less keep everything.
+        key: the program as text, for the compiled engine's operator; "" if it is not complete.
+        vendor: the cell whose kernel of torch.nn's computes the program; "" if there is none.
     """
 
     cell: Cell
@@ -75,6 +77,8 @@ class Request:
     observe: bool = False
     training: bool = False
     checkpoint: int | bool = 0
+    key: str = ""
+    vendor: str = ""
 
 
 @dataclass(frozen=True)

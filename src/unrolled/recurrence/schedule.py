@@ -75,7 +75,7 @@ def schedule_of(steps: int, batch: int, lengths: Tensor | None, reverse: bool) -
     if lengths is None or bool((lengths >= steps).all()):
         return _even(steps, batch, reverse)
     sorted_lengths, order = lengths.sort(descending=True, stable=True)
-    time = torch.arange(steps - 1, -1, -1) if reverse else torch.arange(steps)
+    time = torch.arange(steps - 1, -1, -1, device="cpu") if reverse else torch.arange(steps, device="cpu")
     active = sorted_lengths > time.unsqueeze(1)
     step, place = active.nonzero(as_tuple=True)
     counts = active.sum(1)
@@ -89,11 +89,11 @@ def schedule_of(steps: int, batch: int, lengths: Tensor | None, reverse: bool) -
 
 @lru_cache(maxsize=32)
 def _even(steps: int, batch: int, reverse: bool) -> Schedule:
-    inner = torch.arange(steps * batch)
+    inner = torch.arange(steps * batch, device="cpu")  # whatever torch.set_default_device says
     time = inner // max(batch, 1)
     return Schedule(
-        steps, batch, None, torch.full((steps,), batch), torch.arange(steps + 1) * batch,
-        torch.zeros(batch, dtype=torch.int64), torch.full((batch,), steps),
+        steps, batch, None, torch.full((steps,), batch, device="cpu"), torch.arange(steps + 1, device="cpu") * batch,
+        torch.zeros(batch, dtype=torch.int64, device="cpu"), torch.full((batch,), steps, device="cpu"),
         steps - 1 - time if reverse else time, inner % max(batch, 1), inner, batch if steps else 0, False,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.cells import cell_named
+from unrolled.recurrence.gate import direct, forward_mode
 from unrolled.recurrence.program import Program, trace
 from unrolled.recurrence.request import Answer, Request
 
@@ -24,15 +25,15 @@ KERNELS: dict[str, Callable[..., Any]] = {
 
 
 @lru_cache(maxsize=256)
-def kernel_of(program: Program) -> Callable[..., Any] | None:
-    """The kernel that computes a program, or None. A name is not enough: anyone may call a cell of theirs "lstm"."""
+def kernel_of(program: Program) -> str:
+    """The cell whose kernel computes a program, or "". A name is not enough: anyone may call a cell "lstm"."""
     same = program.cell in KERNELS and program == trace(cell_named(program.cell))
-    return KERNELS[program.cell] if same else None
+    return program.cell if same else ""
 
 
 def refuses(request: Request) -> str | None:
     """Why this engine cannot run the request, or None if it can."""
-    if kernel_of(request.program) is None:
+    if not request.vendor:
         return f"torch.nn has no kernel for the equations of {request.cell.name}"
     if request.observe:
         return "torch.nn's kernels do not give their gates"
@@ -40,7 +41,12 @@ def refuses(request: Request) -> str | None:
         return "torch.nn's kernels take vectors, not symbol ids"
     if any(direction.mask is not None or direction.keep is not None for direction in request.directions):
         return "torch.nn's kernels have no recurrent dropout and no zoneout"
-    if request.lengths is not None and bool((request.lengths == 0).any()):
+    if forward_mode():
+        return "torch.nn's kernels do not all have forward-mode derivatives"
+    lengths = request.lengths
+    if lengths is not None and (lengths.is_meta or not direct((lengths,))):
+        return "torch.nn's kernels need to look at the lengths"
+    if lengths is not None and bool((lengths == 0).any()):
         return "torch.nn's kernels refuse sequences of length 0"
     return None
 
@@ -56,15 +62,15 @@ def run(request: Request) -> Answer:
     output, after = _call(request, packed, states, weights)
     if packed is not None:
         after = [state[:, packed.unsorted_indices] for state in after]
-    # Under autocast the kernels answer in half precision; the state that is carried stays in its own.
-    after = [state.to(before.dtype) for state, before in zip(after, states, strict=True)]
+    # Under autocast the kernels answer in half precision; the state that is carried stays in the weights' type.
+    after = [state.to(weights[0].dtype) for state in after]
     return Answer(output, tuple(zip(*(state.unbind(0) for state in after), strict=True)))
 
 
 def _call(
     request: Request, packed: PackedSequence | None, states: list[Tensor], weights: list[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    kernel = KERNELS[request.program.cell]
+    kernel = KERNELS[request.vendor]
     hx = states if len(states) > 1 else states[0]
     two_ways, biased = len(request.directions) == 2, "bias_ih" in request.layout.parameters
     options = (weights, biased, 1, 0.0, request.training, two_ways)
