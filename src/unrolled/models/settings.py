@@ -41,6 +41,10 @@ class ModelSettings:
     embedding_scale: float = setting(
         1.0, above=0, help="deviation of the embedding's numbers at the start; less lets rare symbols speak more softly"
     )
+    embedding_start: str = setting(
+        "random", choices=("random", "ratios"),
+        help="classify: ratios, a fifth of a symbol's vector starts as how much it speaks for each class, by counting",
+    )  # fmt: skip
     dropout: float = setting(0.0, minimum=0, below=1, help="between layers and on the features before the output")
     input_dropout: float = setting(0.0, minimum=0, below=1, help="on every layer's input, one mask a sequence")
     embedding_dropout: float = setting(0.0, minimum=0, below=1, help="on the embedded symbols")

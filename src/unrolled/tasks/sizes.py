@@ -68,6 +68,27 @@ def symbol_model(recipe: Recipe, *, symbols: int, vocabulary: int, seconds: floa
     )
 
 
+SHORT, MEDIUM = 150.0, 600.0
+"""Core-seconds: of a run that has less the model is small, or half as large."""
+
+
+def short_run(recipe: Recipe, *, seconds: float, cores: int) -> Recipe:
+    """The recipe of a classifier or tagger with sizes for its time: the shorter, the smaller."""
+    work = seconds * cores
+    if work >= MEDIUM:
+        return fitted(recipe, {"training.average": 0.995})
+    small = work < SHORT
+    values = {
+        "model.hidden": 64 if small else 128,
+        "model.embedding": 64 if small else 100,
+        "model.characters": 32 if small and recipe.model.characters else recipe.model.characters,
+        "training.batch": 16,
+        "training.learning_rate": 4e-3 if small else 3e-3,
+        "training.average": 0.99,
+    }
+    return fitted(recipe, values)
+
+
 def recurrent_parameters(hidden: int, inputs: int, layers: int) -> int:
     """The parameters of an LSTM of so many units."""
     return 4 * hidden * (hidden + inputs) + (layers - 1) * 8 * hidden * hidden

@@ -202,6 +202,10 @@ class Task(ABC):
         `saved` are the weights that it will take: one that they do not fit is refused before memory is taken for it.
         """
 
+    def start(self, recipe: Recipe, model: Any, material: Any) -> None:
+        """Set what a fresh model takes from its training part before it learns."""
+        return
+
     def batches(self, recipe: Recipe, material: Any, rank: int = 0, world: int = 1) -> Batches:
         """What to train on; of several processes each gets its share of every batch."""
         settings = recipe.training

@@ -88,6 +88,8 @@ def begin(
     saved = Saved(load_weights(init)[0], init) if init and whole else None
     model = task.build(recipe, material.symbols, cell, saved=saved)
     sitting = _Sitting(task, recipe, model, material, fabric, quiet)
+    if not init and not recipe.data.vectors:
+        task.start(recipe, model, material)
     if init:
         sitting.say(take_weights(model, init, whole=whole))
     elif recipe.data.vectors and task.name in ("classify", "tag"):

@@ -34,6 +34,7 @@ from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
+from unrolled.tasks.classify.ratios import log_count_ratios, put_ratios
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
 
@@ -104,6 +105,18 @@ class ClassifyTask(Task):
             return Classifier(recipe.model, kind, len(labels.names), recurrence, weights=weights)
 
         return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved)
+
+    def start(self, recipe: Recipe, model: Classifier, material: ClassMaterial) -> None:
+        """See `Task`."""
+        inputs, labels = material.symbols.inputs, material.symbols.labels
+        if recipe.model.embedding_start != "ratios" or isinstance(inputs, FrameScale) or labels.kind == "number":
+            return
+        train = material.train
+        embedded: Any = model.encoder.input
+        weight = getattr(embedded, "words", embedded).weight
+        if recipe.model.embedding and weight is not None:
+            sizes = {"vocabulary": len(inputs), "count": len(labels.names)}
+            put_ratios(weight, log_count_ratios(train.inputs, train.targets, **sizes))
 
     def pieces(
         self, recipe: Recipe, model: Classifier, part: Part[Any], *, full: bool = False

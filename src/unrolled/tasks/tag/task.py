@@ -35,6 +35,7 @@ from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger, Transitions
 from unrolled.tasks.classify.task import shown_inputs
+from unrolled.tasks.sizes import short_run
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
@@ -116,6 +117,10 @@ class TagTask(Task):
             return outline(transitions(labels.names, labels.scheme) if labels.scheme else None)
 
         return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved, outline=outline)
+
+    def sized(self, recipe: Recipe, material: TagMaterial, seconds: float, cores: int) -> Recipe:
+        """See `Task`."""
+        return short_run(recipe, seconds=seconds, cores=cores)
 
     def pieces(
         self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
