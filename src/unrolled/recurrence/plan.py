@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from unrolled.recurrence.adjoint import KEEP, Adjoint, differentiate, takers, value_seen, with_zoneout
 from unrolled.recurrence.layout import Layout
@@ -25,15 +25,11 @@ MOST_LEVELS = 16
 """Kernels are written for steps of up to so many affine maps that need one another within a timestep."""
 
 
-@lru_cache(maxsize=256)
 def beyond_kernels(program: Program) -> str | None:
     """Why no kernel is compiled for a step, in words; None if one is."""
-    if len(program.instructions) > MOST_OPERATIONS:
-        count, most, what = len(program.instructions), MOST_OPERATIONS, "operations"
-    else:
-        form = Form(program, Layout(()), "float32")
-        count, most = max(len(form.forward.values), len(form.backward.values)), MOST_LEVELS
-        what = "affine maps that need one another"
+    what, count, most = "operations", len(program.instructions), MOST_OPERATIONS
+    if count <= most:
+        what, count, most = "affine maps that need one another", program.depth, MOST_LEVELS
     if count <= most:
         return None
     return f'the step of cell "{program.cell}" has {count:,} {what}, and kernels are compiled for up to {most}'

@@ -142,9 +142,12 @@ class Program:
     two_biases: bool = False
     observed: Mapping[str, int] = field(init=False, compare=False)
     """Every gate and named value, and the number of the value that people see under that name."""
+    depth: int = field(init=False, compare=False)
+    """The longest chain of affine maps within a timestep each of which needs the one before."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "observed", _observed(self))
+        object.__setattr__(self, "depth", _depth(self))
 
     @property
     def first(self) -> int:
@@ -232,6 +235,14 @@ def _observed(program: Program) -> dict[str, int]:
         elif instruction.operation == "named":
             found[instruction.name] = number
     return found
+
+
+def _depth(program: Program) -> int:
+    depths = [0] * program.first
+    for made in program.instructions:
+        below = max((depths[value] for value in values_of(made)), default=0)
+        depths.append(below + (made.operation == "affine"))
+    return max(depths)
 
 
 class Symbol(Value):
