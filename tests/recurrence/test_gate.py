@@ -90,8 +90,8 @@ def test_jit_trace_gives_the_layer_at_any_length_and_batch(kind: str, options: d
             for shape in ((4, 3, 4), (9, 3, 4), (2, 7, 4)):
                 x = torch.randn(shape)
                 assert torch.equal(traced(x)[0], layer(x)[0])
-                for one, other in zip(gradients(layer, x, lambda v: traced(v)[0]), gradients(layer, x), strict=True):
-                    assert_equal(one, other)
+                found = gradients(layer, x, lambda v, traced=traced: traced(v)[0])  # type: ignore[misc]
+                assert_equal(found, gradients(layer, x))
 
 
 def traced_of(layer: Recurrent, gradients: bool = True) -> Any:
@@ -182,7 +182,7 @@ def test_hooks_on_saved_tensors(layer: Recurrent, x: Tensor, packing: str) -> No
     "broken", [lambda v: v.detach().half(), lambda v: v.detach()[:1], lambda v: v.detach()[..., :1]]
 )
 def test_hooks_that_return_something_else_are_refused(layer: Recurrent, x: Tensor, broken: Any) -> None:
-    with torch.autograd.graph.saved_tensors_hooks(broken, lambda value: value):
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: broken(value.detach()), lambda value: value):
         output = layer(x)[0]
     with pytest.raises(RuntimeError):
         output.sum().backward()
@@ -319,10 +319,10 @@ def test_tensors_that_are_not_their_memory(layer: Recurrent, x: Tensor) -> None:
 
 def test_memory_that_was_given_back_is_refused(layer: Recurrent, x: Tensor) -> None:
     x.untyped_storage().resize_(0)
-    with pytest.raises(RuntimeError, match="x has shape .*, but its memory was given back"):
+    with pytest.raises(RuntimeError, match=r"x has shape .*, but its memory was given back"):
         layer(x)
     next(layer.parameters()).data.untyped_storage().resize_(0)
-    with pytest.raises(RuntimeError, match="weight_ih has shape .*, but its memory was given back"):
+    with pytest.raises(RuntimeError, match=r"weight_ih has shape .*, but its memory was given back"):
         layer(torch.zeros(4, 3, 4, dtype=torch.float64))
 
 
@@ -401,7 +401,7 @@ def test_a_key_is_the_whole_cell(layer: Recurrent) -> None:
 def test_an_exported_layer_runs_in_a_new_process(tmp_path: Path, strict: bool) -> None:
     layer, x = KINDS["minimal"](4, 5), torch.randn(7, 3, 4)
     shapes = {"x": {0: torch.export.Dim("steps", min=2, max=50), 1: torch.export.Dim("rows", min=2, max=50)}}
-    program = torch.export.export(layer, (x,), strict=strict, dynamic_shapes={**shapes, "state": None})
+    program = torch.export.export(layer, (x,), strict=strict, dynamic_shapes=shapes)
     torch.export.save(program, tmp_path / "layer.pt2")
     torch.save((torch.randn(9, 2, 4),), tmp_path / "x.pt")
     for imports in ("torch, unrolled", "unrolled, torch"):
