@@ -24,7 +24,6 @@ from torch.func import (
     jacfwd,
     jacrev,
     jvp,
-    linearize,
     stack_module_state,
     vjp,
     vmap,
@@ -230,7 +229,6 @@ def test_forward_mode(layer: Recurrent, x: Tensor) -> None:
     expected = jvp(reference(layer), (x,), (x.cos(),))[1]
     assert expected.abs().sum() > 0
     assert_equal(jvp(out(layer), (x,), (x.cos(),))[1], expected)
-    assert_equal(linearize(out(layer), x)[1](x.cos()), expected)
     with torch.no_grad(), torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x, x.cos())
         assert_equal(torch.autograd.forward_ad.unpack_dual(layer(dual)[0]).tangent, expected)
@@ -456,3 +454,24 @@ def test_compiled_under_autocast_and_on_ids() -> None:
     assert_equal(whole(ids)[0], layer(ids)[0])
     with pytest.raises(ShapeError, match="ids go from 0 to 4"):
         whole(ids.clamp(min=0) + torch.tensor([[0, 1], [0, 0]]))
+
+
+FORKED = """
+import os, warnings, torch
+from unrolled import nn
+warnings.simplefilter("ignore")
+torch.set_num_threads(2)
+layer, x = nn.LSTM(64, 256), torch.randn(20, 8, 64)
+layer(x)[0].sum().backward()
+child = os.fork()
+if not child:
+    torch.set_num_threads(1)
+    layer(x)[0].sum().backward()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_forked_child_runs_the_layer() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
