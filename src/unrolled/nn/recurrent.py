@@ -480,14 +480,9 @@ class Recurrent(TorchNames, nn.Module):
         return restored if len(restored) > 1 else restored[0]
 
     def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
-        """Under autocast, the types of output and states: half precision outside, while what is carried keeps its own.
-
-        None where there is nothing to convert. `given`: what the caller gave as a state.
-        """
-        like = self._like()
-        if like is None or like.dtype is not torch.float32 or not mixed_precision(like):
-            return None
-        return torch.get_autocast_dtype(like.device.type), torch.float32
+        """The types of output and states, where they are not to stay as the engine gives them: what is carried is in
+        the type of the weights, under autocast too. `given`: what the caller gave as a state."""
+        return None
 
     def step(self, x: Tensor, state: State | None = None) -> State:
         """One timestep: the state after x⟨t⟩. Its first part holds the output of every layer (without residual sums).

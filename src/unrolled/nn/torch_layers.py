@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.cells.rnn import rnn
 from unrolled.nn.recurrent import Recurrent, RecurrentOptions, State
+from unrolled.nn.torch_names import mixed_precision
 
 
 class TorchLayer(Recurrent):
@@ -26,8 +27,15 @@ class TorchLayer(Recurrent):
         return next(kind.__name__ for kind in type(self).__mro__ if kind.__base__ is TorchLayer)
 
     def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
-        types = super()._answer_types(x, given)
-        return None if types is None else (types[0], types[0])
+        half = self._half()
+        return None if half is None else (half, half)
+
+    def _half(self) -> torch.dtype | None:
+        """The type that autocast computes in, if it is at work on float32 weights."""
+        like = self._like()
+        if like is None or like.dtype is not torch.float32 or not mixed_precision(like):
+            return None
+        return torch.get_autocast_dtype(like.device.type)
 
 
 class RNN(TorchLayer):
@@ -92,7 +100,7 @@ class GRU(TorchLayer):
 
     def _answer_types(self, x: Tensor, given: State | None) -> tuple[torch.dtype, torch.dtype] | None:
         # torch's GRU answers in the type of its state, or of x where none is given
-        if super()._answer_types(x, given) is None:
+        if self._half() is None:
             return None
         carried = given if isinstance(given, Tensor) else x
         dtype = carried.dtype if carried.is_floating_point() else torch.float32

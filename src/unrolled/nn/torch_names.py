@@ -33,7 +33,7 @@ def whole(name: str, value: Any) -> int:
 
 def is_probability(value: object) -> bool:
     """Whether this is a number from 0 to 1, and not a truth value."""
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) <= 1
 
 
 def warn_of_dropout(dropout: float, num_layers: int) -> None:

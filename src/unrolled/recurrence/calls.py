@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.errors import ShapeError
 from unrolled.recurrence import gate
 from unrolled.recurrence.keys import recurrence_of
 from unrolled.recurrence.native import DTYPES, Call, Kernels, run_backward, run_forward
@@ -63,6 +64,8 @@ def make_call(
     recurrence = recurrence_of(options.key)
     names = recurrence.layout.parameters
     gate.counted(parameters, len(names), "parameters")
+    if options.checkpoint < 0:
+        raise ShapeError(f"checkpoint={options.checkpoint} must be a number of timesteps, or 0")
     named = {name: gate.dense(value, name).contiguous() for name, value in zip(names, parameters, strict=True)}
     x, states = gate.dense(x, "x"), [gate.dense(state, "a state") for state in states]
     mask, keep, lengths = (value if value is None else gate.dense(value, "a mask") for value in (mask, keep, lengths))

@@ -42,11 +42,11 @@ def _forward(
     from unrolled.recurrence.calls import Options, make_call
     from unrolled.recurrence.native import run_forward
 
-    if not x.shape[1]:
-        return _fake(key, x, parameters, states, mask, keep, lengths, reverse, observe, saving, checkpoint)
     with torch._C.DisableTorchFunctionSubclass():
-        options = Options(key, reverse, observe, checkpoint)
-        return run_forward(make_call(options, x, mask, keep, lengths, parameters, states), saving)
+        call = make_call(Options(key, reverse, observe, checkpoint), x, mask, keep, lengths, parameters, states)
+        if not call.batch:
+            return _fake(key, x, parameters, states, mask, keep, lengths, reverse, observe, saving, checkpoint)
+        return run_forward(call, saving)
 
 
 def _fake(
@@ -78,12 +78,11 @@ def _run_backward(
 ) -> list[Tensor]:  # fmt: skip
     from unrolled.recurrence.calls import Options, gradients_of, make_call
 
-    if not x.shape[1]:
-        inputs = [*([x] if want_x else []), *(parameters if want_weights else []), *states]
-        return [torch.zeros_like(value) for value in inputs]
     with torch._C.DisableTorchFunctionSubclass():
-        options = Options(key, reverse, observe, checkpoint)
-        call = make_call(options, x, mask, keep, lengths, parameters, states)
+        call = make_call(Options(key, reverse, observe, checkpoint), x, mask, keep, lengths, parameters, states)
+        if not call.batch:
+            inputs = [*([x] if want_x else []), *(parameters if want_weights else []), *states]
+            return [torch.zeros_like(value) for value in inputs]
         return gradients_of(call, gradients, kept, want_x, want_weights)
 
 
