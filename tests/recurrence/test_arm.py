@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from arm import missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"ARM: {missing()}")
