@@ -14,7 +14,7 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from unrolled.errors import UserError
 
@@ -105,7 +105,7 @@ def parsed_json(content: bytes, *, finite: bool = True) -> Any:
     >>> parsed_json(b'{"step": 3}')
     {'step': 3}
     """
-    number = {"parse_constant": _no_number, "parse_float": _finite_float} if finite else {}
+    number: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite_float} if finite else {}
     try:
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_object, **number)
     except RecursionError:
@@ -143,7 +143,7 @@ def is_text_list(value: object) -> bool:
     return len(set(value)) == len(value)
 
 
-def is_number(value: object, minimum: float, maximum: float) -> bool:
+def is_number(value: object, minimum: float, maximum: float) -> TypeGuard[float]:
     """Whether a value is a number (true and false are none) from ``minimum`` to ``maximum``."""
     return type(value) in (int, float) and minimum <= value <= maximum  # type: ignore[operator]
 

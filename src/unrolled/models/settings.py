@@ -28,7 +28,7 @@ class ModelSettings:
 
     # no choices here: the command line also takes FILE.py:name, and a run may bring a cell of its own (see recipe.py)
     cell: str = setting("lstm", help=f"the recurrence: {', '.join(CELL_NAMES)}; on the command line also FILE.py:name")
-    hidden: int = setting(512, minimum=1, maximum=MOST_UNITS, help="hidden units of a layer and direction")
+    hidden: int = setting(512, minimum=1, help="hidden units of a layer and direction")
     layers: int = setting(2, minimum=1, maximum=MOST_LAYERS, help="recurrent layers, one above the other")
     bidirectional: bool = setting(False, help="read the sequence from both ends (not for language models)")
     chunk: int = setting(
@@ -37,7 +37,7 @@ class ModelSettings:
         help="bidirectional classify and tag: answer in chunks of so many timesteps; 0: the whole sequence",
     )
     lookahead: int = setting(0, minimum=0, help="with chunk: so many timesteps past a chunk's end are seen")
-    embedding: int = setting(128, minimum=0, maximum=MOST_UNITS, help="size of a symbol's vector; 0: one-hot")
+    embedding: int = setting(128, minimum=0, help="size of a symbol's vector; 0: one-hot")
     embedding_scale: float = setting(
         1.0, above=0, help="deviation of the embedding's numbers at the start; less lets rare symbols speak more softly"
     )
@@ -58,7 +58,7 @@ class ModelSettings:
     head_layers: int = setting(
         0, minimum=0, maximum=MOST_LAYERS, help="feed-forward layers on every timestep, above the recurrent ones"
     )
-    head_size: int = setting(0, minimum=0, maximum=MOST_UNITS, help="units of a feed-forward layer; 0: as hidden")
+    head_size: int = setting(0, minimum=0, help="units of a feed-forward layer; 0: as hidden")
     residual: bool = setting(False, help="add a layer's input to its output where the sizes allow it")
     initialiser: str = setting(
         "torch", choices=("torch", "xavier", "he", "orthogonal", "identity"), help="how the weights start, by name"
@@ -70,9 +70,7 @@ class ModelSettings:
     initial_state: str = setting("zeros", choices=("zeros", "learned", "random"), help="the state before the sequence")
     softmax: str = setting("full", choices=("full", "adaptive"), help="adaptive: rare symbols in cheaper clusters")
     cutoffs: tuple[int, ...] = setting((), minimum=1, help="ids where the adaptive softmax's clusters end, rising")
-    characters: int = setting(
-        0, minimum=0, maximum=MOST_UNITS, help="word level: size of the character encoding joined to the embedding"
-    )
+    characters: int = setting(0, minimum=0, help="word level: size of the character encoding joined to the embedding")
     nonlinearity: str = setting("tanh", choices=NONLINEARITIES, help="the activation of cell rnn")
     predicts: str = setting(
         "class",
@@ -102,3 +100,12 @@ class ModelSettings:
     engine: str = setting(
         "auto", choices=("auto", "compiled", "eager", "vendor"), help="what runs the recurrence; auto: the fastest here"
     )
+
+    def problems(self) -> list[str]:
+        """Sizes that no machine has memory for, one message each; empty when there is none."""
+        sizes = {name: getattr(self, name) for name in ("hidden", "embedding", "characters", "head_size")}
+        return [
+            f"model.{name} = {size} is too large; use at most {MOST_UNITS:,}"
+            for name, size in sizes.items()
+            if size > MOST_UNITS
+        ]

@@ -264,4 +264,9 @@ def version_differences(folder: Path) -> list[str]:
     ['threads: 2 then, 4 now']
     """
     then, now = read_json(folder / VERSIONS), versions()
-    return [f"{key}: {then.get(key)} then, {value} now" for key, value in now.items() if then.get(key) != value]
+    return [f"{key}: {_short(then.get(key))} then, {value} now" for key, value in now.items() if then.get(key) != value]
+
+
+def _short(value: object) -> str:
+    """A value of a foreign file, in a line."""
+    return " ".join(str(value).split())[:60]
