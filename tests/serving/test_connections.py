@@ -261,6 +261,9 @@ def test_a_socket_that_was_upgraded_counts_until_it_is_closed() -> None:
         (2048, 1024, 1024, 1024 - RESERVE, (1024 - RESERVE) // 2),
         (2048, 2048, 128, 128 - RESERVE, 128 - RESERVE),  # behind a proxy
         (2048, 10_000, None, 4096, 4096),
+        (2048, 7, 128, 128 - RESERVE, 14),
+        (8, 6, None, 16, 12),
+        (1000, 750, 1064, 1000, 750),
         (2048, 1024, 10, 2, 1),
         (1, 1, None, 2, 2),
     ],

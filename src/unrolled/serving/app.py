@@ -131,7 +131,8 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
-    return problem(500, "the server failed on this request; its log says why")
+    # uvicorn, which logs it, closes the connection
+    return problem(500, "the server failed on this request; its log says why", {"Connection": "close"})
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

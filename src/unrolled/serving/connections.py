@@ -50,7 +50,8 @@ class Door:
         self.limits, self.metrics = limits, metrics
         most = 2 * limits.connections
         self.total = most if files is None else max(2, min(most, files - RESERVE))
-        self.share = max(1, min(limits.per_client, limits.connections) * self.total // limits.connections)
+        one, every = 2 * min(limits.per_client, limits.connections), 2 * limits.connections
+        self.share = max(1, min(one, self.total * max(one, limits.connections) // every))  # where files are few, half
         self._open: dict[str, set[asyncio.BaseTransport]] = {}
         self._count = self._lingering = 0
 
