@@ -47,11 +47,8 @@ def checked_text(value: object, name: str = "the text given") -> str:
         raise TypeError(f"{name} must be a text (str), not {_kind(value)}{_advice(value)}")
     try:
         value.encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{name} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character, or bytes that are not "
-            "UTF-8; leave it out"
-        ) from None
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} is not valid Unicode at character {error.start + 1}; give UTF-8 text") from None
     return value
 
 
