@@ -1,4 +1,4 @@
-"""What callers give from Python: no text is taken for one, no number is out of its range, nothing moves random states."""
+"""What callers give from Python: what is no text is refused, numbers keep to their ranges, random states stay."""
 
 import math
 import random

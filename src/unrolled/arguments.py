@@ -5,6 +5,7 @@ What is of a wrong type raises TypeError, what is out of range UserError: each n
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,18 +28,23 @@ def whole(name: str, value: object, low: int, high: int = MOST_SYMBOLS, *, hint:
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, not {_kind(value)}")
-    if not low <= value <= high:
+    number = int(value)
+    if not low <= number <= high:
         raise UserError(f"{name} {short(value)}: must be from {low:,} to {high:,}{hint}")
-    return int(value)
+    return number
 
 
 def real(name: str, value: object, low: float, high: float, *, hint: str = "") -> float:
     """A number in its range; NaN is in none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {_kind(value)}")
-    if not low <= value <= high:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
+    if not low <= number <= high:
         raise UserError(f"{name} {short(value)}: must be from {low:g} to {high:g}{hint}")
-    return float(value)
+    return number
 
 
 def checked_text(value: object, name: str = "the text given") -> str:
