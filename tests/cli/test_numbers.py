@@ -49,7 +49,8 @@ def test_a_number_out_of_range_is_one_line(command: str, unrolled: Callable[...,
         f"model.hidden={HUGE}", "model.hidden=-1", "model.hidden=nan", f"training.batch={HUGE}", "training.epochs=inf",
         "training.learning_rate=nan", f"training.steps={HUGE}", f"training.seed={HUGE}", "training.minutes=-1",
         f"training.warmup=-{HUGE}", f"model.hidden={'9' * 5000}", f"data.vocabulary_size={HUGE}",
-        "decoding.beam=100000", f"training.devices={HUGE}", "model.dropout=1", "training.clip_norm=nan", "decoding.alpha=11",
+        "decoding.beam=100000", f"training.devices={HUGE}", "model.dropout=1", "training.clip_norm=nan",
+        "decoding.alpha=11",
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(setting: str, unrolled: Callable[..., Answer]) -> None:
