@@ -5,6 +5,7 @@ What is of a wrong type raises TypeError, what is out of range UserError: each n
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,18 +28,23 @@ def whole(name: str, value: object, low: int, high: int = MOST_SYMBOLS, *, hint:
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, not {_kind(value)}")
-    if not low <= value <= high:
+    number = int(value)
+    if not low <= number <= high:
         raise UserError(f"{name} {short(value)}: must be from {low:,} to {high:,}{hint}")
-    return int(value)
+    return number
 
 
 def real(name: str, value: object, low: float, high: float, *, hint: str = "") -> float:
     """A number in its range; NaN is in none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {_kind(value)}")
-    if not low <= value <= high:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
+    if not low <= number <= high:
         raise UserError(f"{name} {short(value)}: must be from {low:g} to {high:g}{hint}")
-    return float(value)
+    return number
 
 
 def checked_text(value: object, name: str = "the text given") -> str:
@@ -47,11 +53,8 @@ def checked_text(value: object, name: str = "the text given") -> str:
         raise TypeError(f"{name} must be a text (str), not {_kind(value)}{_advice(value)}")
     try:
         value.encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{name} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character, or bytes that are not "
-            "UTF-8; leave it out"
-        ) from None
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} is not valid Unicode at character {error.start + 1}; give UTF-8 text") from None
     return value
 
 

@@ -80,7 +80,7 @@ def legend(axes: Axes, curves: Sequence[Any], names: Sequence[str], **options: A
     made = axes.legend(list(curves), [str(place) for place in range(len(curves))], fontsize=8, **options)
     for text, name in zip(made.get_texts(), names, strict=True):
         text.set_text(letters(name))
-        text.set_family(letters.families)
+        text.set_fontfamily(letters.families)
 
 
 def new_figure(width: float, height: float) -> Figure:

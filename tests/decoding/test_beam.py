@@ -233,11 +233,11 @@ def test_a_watched_search_is_the_search(early_stop: bool) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"width": 0}, "beam width 0: must be at least 1"),
-        ({"alpha": -1.0}, "alpha -1.0: must be 0"),
+        ({"width": 0}, "beam width 0: must be from 1 to 1,000"),
+        ({"alpha": -1.0}, "alpha -1.0: must be from 0 to 10"),
         ({"coverage": math.nan}, "coverage nan"),
         ({"block_repeats": -1}, "block_repeats -1"),
-        ({"best": 6}, "best 6: must be from 1 to the beam's width, 5"),
+        ({"best": 6}, "best 6: must be from 1 to 5, the beam's width"),
     ],
 )
 def test_settings_out_of_range_are_named(wrong: dict[str, float], message: str) -> None:

@@ -50,7 +50,7 @@ class Sampler:
         )  # fmt: skip
         whole("top_k", self.top_k, 0, hint=": 0 draws from all symbols")
         if real("top_p", self.top_p, 0, 1, hint=": 1 draws from all symbols") == 0:
-            raise UserError("top_p 0: must be above 0; to take always the likeliest symbol use temperature 0")
+            raise UserError(f"top_p {self.top_p}: must be above 0; temperature 0 always takes the likeliest symbol")
         real("min_p", self.min_p, 0, 1, hint=": 0 draws from all symbols, 1 only from the likeliest")
         real("repetition", self.repetition, 1, 1e6, hint=": 1 is off, 1.2 is usual")
         if any(symbol < 0 for symbol in self.forbidden):

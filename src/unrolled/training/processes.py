@@ -48,7 +48,8 @@ def fabric_of(recipe: Recipe, device: str) -> Any:
     precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[recipe.training.precision]
     with without(*FOREIGN, *(RANKS if alone else ())):
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its greetings are no news to the user

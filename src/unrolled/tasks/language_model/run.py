@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.arguments import whole
+from unrolled.arguments import checked_text, whole
 from unrolled.data.corpus import Corpus, stream_of
 from unrolled.data.streams import Stream
 from unrolled.data.vocabulary import BOS, EOS, UNK, Vocabulary
@@ -177,7 +177,7 @@ class LanguageModelRun(Run):
             UserError: the text is empty.
         """
         top = whole("top", top, 1)
-        if not text:
+        if not checked_text(text):
             raise UserError("there is nothing to read: the text is empty")
         targets = self.targets_of(text)
         found: list[Surprise] = []
