@@ -27,7 +27,7 @@ from unrolled.training.budget import (
     steps_text,
     validations_for,
 )
-from unrolled.training.ending import METRICS, Result, baselines_of, finish
+from unrolled.training.ending import Result, baselines_of, finish
 from unrolled.training.loop import Trainer
 from unrolled.training.plan import Clock, ClockPlan, Plan
 from unrolled.training.processes import fabric_of
@@ -47,7 +47,6 @@ from unrolled.training.run_folder import (
 )
 from unrolled.training.state_checks import check_facts
 
-__all__ = ["METRICS", "Result", "begin", "resume"]
 BASELINES = 0.05
 """The share of a run by the clock that its baselines may take."""
 
