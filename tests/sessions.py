@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from unrolled.training import loop
+from unrolled.training.ending import Result
 from unrolled.training.recipe import Recipe, recipe_from_mapping
 from unrolled.training.run_folder import load_state, load_weights
-from unrolled.training.session import Result, begin, resume
+from unrolled.training.session import begin, resume
 
 TINY = {
     "model.hidden": 12,

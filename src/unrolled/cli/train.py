@@ -16,8 +16,8 @@ from unrolled.errors import UserError
 
 if TYPE_CHECKING:
     from unrolled.cells import Cell
+    from unrolled.training.ending import Result
     from unrolled.training.recipe import Recipe
-    from unrolled.training.session import Result
 
 EXAMPLES = (
     "unrolled train language-model --run runs/manual --set training.minutes=2",
