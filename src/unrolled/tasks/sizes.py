@@ -69,23 +69,45 @@ def symbol_model(recipe: Recipe, *, symbols: int, vocabulary: int, seconds: floa
 
 
 SHORT, MEDIUM = 150.0, 600.0
-"""Core-seconds: of a run that has less the model is small, or half as large."""
+"""Core-seconds: a run that has less is short, or of medium length."""
 
 
-def short_run(recipe: Recipe, *, seconds: float, cores: int) -> Recipe:
-    """The recipe of a classifier or tagger with sizes for its time: the shorter, the smaller."""
+def tagger(recipe: Recipe, *, seconds: float, cores: int) -> Recipe:
+    """The recipe of a tagger with sizes for its time: the shorter, the smaller, and the more updates."""
     work = seconds * cores
     if work >= MEDIUM:
         return fitted(recipe, {"training.average": 0.995})
-    small = work < SHORT
+    short = work < SHORT
     values = {
-        "model.hidden": 64 if small else 128,
-        "model.embedding": 64 if small else 100,
-        "model.characters": 32 if small and recipe.model.characters else recipe.model.characters,
+        "model.hidden": 64 if short else 128,
+        "model.embedding": 64 if short else 100,
         "training.batch": 16,
-        "training.learning_rate": 4e-3 if small else 3e-3,
+        "training.learning_rate": 4e-3 if short else 3e-3,
         "training.average": 0.99,
     }
+    if recipe.model.characters:
+        values["model.characters"] = 32 if short else 50
+    return fitted(recipe, values)
+
+
+def classifier(recipe: Recipe, *, words: bool, seconds: float, cores: int) -> Recipe:
+    """The recipe of a classifier with sizes for its time.
+
+    words: whether it reads words, which tell their class better than their order does: they start with what counting
+        knows of them, and all timesteps count alike.
+    """
+    short = seconds * cores < SHORT
+    values: dict[str, Any] = {"model.hidden": 64 if short else 100, "training.average": 0.995}
+    if words:
+        values |= {
+            "model.embedding": 100,
+            "model.embedding_scale": 0.1,
+            "model.embedding_start": "ratios",
+            "model.pooling": "mean",
+            "model.dropout": 0.5,
+            "model.embedding_dropout": 0.5,
+            "training.learning_rate": 2e-3,
+        }
     return fitted(recipe, values)
 
 

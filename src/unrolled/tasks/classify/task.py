@@ -28,6 +28,7 @@ from unrolled.data.examples import (
 )
 from unrolled.data.labelled import Example
 from unrolled.data.labels import Labels
+from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
 from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
@@ -35,6 +36,7 @@ from unrolled.models.classifier import Classifier, balanced
 from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.tasks.classify.figures import ClassFigures, Piece
 from unrolled.tasks.classify.ratios import log_count_ratios, put_ratios
+from unrolled.tasks.sizes import classifier
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
 
@@ -105,6 +107,12 @@ class ClassifyTask(Task):
             return Classifier(recipe.model, kind, len(labels.names), recurrence, weights=weights)
 
         return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved)
+
+    def sized(self, recipe: Recipe, material: ClassMaterial, seconds: float, cores: int) -> Recipe:
+        """See `Task`."""
+        symbols = material.symbols
+        words = isinstance(symbols.inputs, Vocabulary) and symbols.inputs.level == "word"
+        return classifier(recipe, words=words and symbols.labels.kind != "number", seconds=seconds, cores=cores)
 
     def start(self, recipe: Recipe, model: Classifier, material: ClassMaterial) -> None:
         """See `Task`."""

@@ -29,6 +29,7 @@ from unrolled.models.naive_bayes import NaiveBayes
 from unrolled.models.ngram import Text, best_ngram
 from unrolled.tasks.classify.task import shown_inputs, shown_labels
 from unrolled.tasks.generate.figures import GenerationFigures, Piece
+from unrolled.tasks.sizes import symbol_model
 from unrolled.tasks.task import Opened, Task, evaluating
 
 if TYPE_CHECKING:
@@ -177,6 +178,11 @@ class GenerateTask(Task):
         return built(
             make, cell, lambda model: model(torch.full((1, 1), BOS), torch.full((1, 1), EOS), label), saved=saved
         )
+
+    def sized(self, recipe: Recipe, material: GenerateMaterial, seconds: float, cores: int) -> Recipe:
+        """See `Task`."""
+        symbols, vocabulary = len(material.train), len(material.symbols.vocabulary)
+        return symbol_model(recipe, symbols=symbols, vocabulary=vocabulary, seconds=seconds, cores=cores)
 
     def pieces(
         self, recipe: Recipe, model: GeneratorModel, part: SequencePart, *, full: bool = False

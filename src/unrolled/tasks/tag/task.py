@@ -35,7 +35,7 @@ from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger, Transitions
 from unrolled.tasks.classify.task import shown_inputs
-from unrolled.tasks.sizes import short_run
+from unrolled.tasks.sizes import tagger
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
@@ -120,7 +120,7 @@ class TagTask(Task):
 
     def sized(self, recipe: Recipe, material: TagMaterial, seconds: float, cores: int) -> Recipe:
         """See `Task`."""
-        return short_run(recipe, seconds=seconds, cores=cores)
+        return tagger(recipe, seconds=seconds, cores=cores)
 
     def pieces(
         self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
