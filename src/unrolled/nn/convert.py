@@ -46,7 +46,7 @@ def _converted(layer: nn.Module) -> nn.Module:
         return layer
     reason = _refusal(layer)
     if reason:
-        warnings.warn(f"left as it is: {layer} {reason}", stacklevel=3)
+        warnings.warn(f"left as it is: {type(layer).__name__}({layer.extra_repr()}) {reason}", stacklevel=3)
         return layer
     own = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
     new: Recurrent = KINDS[type(layer)](
