@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from sessions import interrupted_after, tiny, trained
 from unrolled.training.plan import CLOSING_SECONDS, SHARES, Clock, ClockPlan, Costs, Plan, share_of_pace
-from unrolled.training.recipe import load_recipe
+from unrolled.training.recipe import Recipe, load_recipe
 from unrolled.training.run_folder import load_state, load_weights, read_log
 from unrolled.training.session import begin, resume
 
@@ -119,8 +120,15 @@ def test_parts_that_are_too_large_are_measured_in_part() -> None:
     assert large.reserve(clock) == pytest.approx(0.5 + 0.5 + 6.0 + CLOSING_SECONDS)
 
 
-def by_the_clock(story: Path, **overrides: object) -> dict[str, object]:
-    return {"training__minutes": 0.1, "training__validate_every": 0, "model__dropout": 0.2, **overrides}
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go by a clock that moves a little whenever it is looked at: on every machine they have the same length."""
+    time = itertools.count(0.0, 0.02)
+    monkeypatch.setattr("unrolled.training.session.Clock", partial(Clock, now=lambda: next(time)))
+
+
+def by_the_clock(story: Path, **overrides: object) -> Recipe:
+    return tiny(story, **{"training__minutes": 0.1, "training__validate_every": 0, "model__dropout": 0.2, **overrides})
 
 
 def assert_repeats(folder: Path, again: Path) -> None:
@@ -128,7 +136,7 @@ def assert_repeats(folder: Path, again: Path) -> None:
     kept = recipe.training
     assert kept.budget == ("steps", float(kept.steps))
     assert kept.minutes == 0
-    assert kept.steps == load_state(folder)[1]["step"] >= 2
+    assert kept.steps == load_state(folder)[1]["step"] >= 20
     assert begin(recipe, base=folder, name="again", folder=again, quiet=True, device="cpu").complete
     for load in (load_weights, load_state):
         ours, theirs = load(folder)[0], load(again)[0]
@@ -141,36 +149,41 @@ def assert_repeats(folder: Path, again: Path) -> None:
     assert first == second
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_run_by_the_clock_is_repeated_by_its_recipe(story: Path, tmp_path: Path) -> None:
-    result = trained(tiny(story, **by_the_clock(story)), tmp_path / "run")
+    result = trained(by_the_clock(story), tmp_path / "run")
     assert result.complete
     assert result.metrics["minutes"] == 0.1
+    assert result.metrics["validations"] >= 3
     assert_repeats(tmp_path / "run", tmp_path / "again")
 
 
+@pytest.mark.usefixtures("ticking")
 def test_interrupted_it_goes_on_with_the_time_that_is_left(story: Path, tmp_path: Path) -> None:
-    recipe = tiny(story, **by_the_clock(story))
-    with interrupted_after(3):
-        assert not trained(recipe, tmp_path / "run").complete
+    with interrupted_after(9):
+        assert not trained(by_the_clock(story), tmp_path / "run").complete
     facts = load_state(tmp_path / "run")[1]
-    assert 0 < facts["spent"] < 60
+    assert 0 < facts["spent"] < 6
     assert load_recipe(tmp_path / "run" / "recipe.toml").training.minutes == 0.1
     assert resume(tmp_path / "run", quiet=True, device="cpu").complete
     assert_repeats(tmp_path / "run", tmp_path / "again")
 
 
 def test_with_no_time_left_it_ends_and_is_measured(story: Path, tmp_path: Path) -> None:
-    recipe = tiny(story, **by_the_clock(story, training__minutes=0.001))
-    result = trained(recipe, tmp_path / "run")
+    result = trained(by_the_clock(story, training__minutes=0.001), tmp_path / "run")
     assert result.complete
     assert {"validation", "test"} <= result.metrics.keys()
 
 
 def test_sizes_that_nobody_chose_are_set_and_written(story: Path, tmp_path: Path) -> None:
-    free = dataclasses.replace(
-        tiny(story, training__minutes=0.05), chosen=frozenset({"training.minutes", "model.layers"})
-    )
-    trained(free, tmp_path / "run")
+    chosen = frozenset({"training.minutes", "model.layers"})
+    trained(dataclasses.replace(by_the_clock(story, training__minutes=0.01), chosen=chosen), tmp_path / "run")
     kept = load_recipe(tmp_path / "run" / "recipe.toml").model
     assert kept.hidden != 12
     assert kept.layers == 1
+
+
+def test_another_budget_drops_the_pace(story: Path, tmp_path: Path) -> None:
+    trained(by_the_clock(story, training__minutes=0.001), tmp_path / "run")
+    recipe = load_recipe(tmp_path / "run" / "recipe.toml", {"training.steps": 7})
+    assert (recipe.training.steps, recipe.training.pace) == (7, ())

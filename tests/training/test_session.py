@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sessions import assert_same_run, tiny, trained
+from unrolled import cores
 from unrolled.cells import Value, affine, cell, sigmoid, tanh
 from unrolled.data.corpus import open_corpus
 from unrolled.errors import UserError
@@ -19,6 +21,7 @@ from unrolled.run import load
 from unrolled.tasks.language_model.task import TASK
 from unrolled.training.alarm import GradientExplosion
 from unrolled.training.budget import estimate, plan_of, steps_text
+from unrolled.training.processes import fabric_of
 from unrolled.training.recipe import load_recipe, recipe_text
 from unrolled.training.run_folder import load_state, load_weights, read_log
 from unrolled.training.session import begin, resume
@@ -74,17 +77,18 @@ def test_same_seed_same_run_and_resumed_equals_uninterrupted(story: Path, tmp_pa
 
 
 def _interrupt_soon(folder: Path) -> None:
-    """As Ctrl-C would, once training listens to it: the signal comes while a step is at work."""
-    before, default = signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGINT)
+    """As Ctrl-C would, once training listens to it: the signal comes while the second step is at work."""
+    norm, steps = torch.nn.utils.get_total_norm, 0
 
-    def forward(number: int, frame: object) -> None:
-        if signal.getsignal(signal.SIGINT) is not default:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+    def interrupting(*arguments: Any, **options: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            torch.nn.utils.get_total_norm = norm
             os.kill(os.getpid(), signal.SIGINT)
+        return norm(*arguments, **options)
 
-    signal.signal(signal.SIGALRM, forward)
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    torch.nn.utils.get_total_norm = interrupting
 
 
 def _validations(log: list[dict[str, object]]) -> list[tuple[object, object]]:
@@ -334,3 +338,26 @@ def test_the_estimate_counts_every_pass_over_the_parts(story: Path, monkeypatch:
 def test_the_end_says_what_is_measured(story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin(tiny(story, training__steps=3), base=Path(), name="run", folder=tmp_path / "run", device="cpu")
     assert "measuring the best weights, of step 3: validation and test part" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("processes", "usable", "threads"), [(2, 8, 4), (2, 3, 1), (3, 2, 1), (1, 2, 4)])
+def test_processes_on_one_machine_share_its_cores(
+    story: Path, monkeypatch: pytest.MonkeyPatch, processes: int, usable: int, threads: int
+) -> None:
+    class Fabric:
+        def __init__(self, **_: object) -> None: ...
+
+        def launch(self) -> None:  # as Lightning does, where OMP_NUM_THREADS is not set
+            if processes > 1:
+                torch.set_num_threads(6)
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr("lightning_fabric.Fabric", Fabric)
+    monkeypatch.setattr(cores, "usable", lambda: usable)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    try:
+        torch.set_num_threads(4)
+        fabric_of(tiny(story), "cpu")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

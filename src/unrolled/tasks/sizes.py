@@ -47,10 +47,9 @@ def symbol_model(recipe: Recipe, *, symbols: int, vocabulary: int, seconds: floa
     parameters = math.sqrt(operations / SYMBOLS_PER_PARAMETER)
     embedding = 64 if vocabulary < 1_000 else 128
     layers = 1 if recurrent_parameters(SIZES[-1], embedding, 1) > parameters else 2
+    layers = recipe.model.layers if recipe.has_chosen("model.layers") else layers
     fitting = [size for size in SIZES if recurrent_parameters(size, embedding, layers) <= parameters]
-    hidden = max(fitting, default=SIZES[0])
-    if recipe.has_chosen("model.hidden", "model.layers"):
-        hidden, layers = recipe.model.hidden, recipe.model.layers
+    hidden = recipe.model.hidden if recipe.has_chosen("model.hidden") else max(fitting, default=SIZES[0])
     passes = operations / recurrent_parameters(hidden, embedding, layers) / max(1, symbols)
     return fitted(
         recipe,

@@ -310,7 +310,7 @@ class Trainer:
     def restore(self) -> None:
         """Go on from the folder's training state."""
         tensors, facts = load_state(self.folder)
-        check_facts(facts, self.folder)
+        check_facts(facts, self.folder, by_clock=bool(self.plan.facts()))
         if facts["fingerprint"] != self.material.fingerprint:
             raise UserError(
                 f"{self.folder}: the data has changed since this run began, so it cannot go on from its place in it; "
