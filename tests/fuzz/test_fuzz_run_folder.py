@@ -1,6 +1,8 @@
 """A run folder from a stranger: with one file of it spoiled at random, it is used as it is or refused in words."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,34 @@ def test_a_spoiled_log_is_read_or_refused(runs: dict[str, Path], tmp_path: Path,
     except UserError:
         return
     assert all(entry["step"] <= 1 for entry in read_log(run))
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("kind", sorted(DATA))
+@pytest.mark.parametrize("plant", [a_pipe, a_device, a_folder])
+def test_nothing_is_waited_for_in_the_place_of_a_file(
+    runs: dict[str, Path], tmp_path: Path, kind: str, plant: Callable[[Path], None]
+) -> None:
+    """Each file by turns; the last ones only say how training went, and nothing but `show` and `--resume` looks."""
+    for name in sorted(path.name for path in runs[kind].iterdir() if path.is_file()):
+        run = a_copy(runs[kind], tmp_path / "run", name, b"")
+        (run / name).unlink()
+        plant(run / name)
+        if name in ("state.safetensors", "state.json", "metrics.json", "versions.json", "log.jsonl", "curves.png"):
+            assert here("show", str(run)).code in (0, 1)
+            assert name != "log.jsonl" or here("inspect", str(run), "--curves").code == 1
+            assert name != "state.safetensors" or here("train", "--resume", str(run), "--quiet").code == 1
+        else:
+            with pytest.raises(UserError):
+                load(run)
