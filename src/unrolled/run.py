@@ -29,7 +29,7 @@ from unrolled.recurrence.program import outline
 from unrolled.tasks import FOLDERS, task_of
 from unrolled.tasks.task import parts_of
 from unrolled.training.recipe import Recipe, load_recipe
-from unrolled.training.run_folder import METRICS, RECIPE, check_run_folder, load_weights
+from unrolled.training.run_folder import FINGERPRINT, METRICS, RECIPE, check_run_folder, load_weights
 from unrolled.training.session import begin
 
 
@@ -76,9 +76,17 @@ class Run:
         """The data that the run was trained on.
 
         Raises:
-            UserError: they are no longer where they were, or have become something else.
+            UserError: they are no longer where they were, or have changed: rows that were learned from may now be in
+                the test part.
         """
-        return self.task.open(self.recipe, self.folder, self.symbols)
+        material = self.task.open(self.recipe, self.folder, self.symbols)
+        trained_on = self.weights_metadata.get(FINGERPRINT, material.fingerprint)
+        if trained_on != material.fingerprint:
+            name = self.recipe.data.path or "the built-in data"
+            raise UserError(
+                f"{name} has changed since the run was trained on it, so which of it is new to the model is not known"
+            )
+        return material
 
     def own_part(self) -> Any:
         """The test part of the run's own data, or the validation part.
@@ -89,7 +97,7 @@ class Run:
         try:
             parts = parts_of(self.material)
         except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+            raise UserError(f"the run's own data cannot be used: {error}; give a file to evaluate on") from None
         if not parts:
             raise UserError("the run's data were all for training: give a file to evaluate on")
         return parts["test" if "test" in parts else "validation"]

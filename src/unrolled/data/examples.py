@@ -34,6 +34,7 @@ FRAMES = "frames.json"
 VOCABULARY = "vocabulary.json"
 SMALLEST, FARTHEST = 1e-12, 1e39
 """Below the first a number is taken not to change at all; no mean or deviation of float32 is above the second."""
+SAID = "; split class by class, whatever the order of the rows"
 UNCOUNTED = -1
 """The target of a timestep past its sequence's end."""
 
@@ -207,7 +208,7 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
         return builtin_files(made_dates())
     if not settings.path:
         raise UserError("data.path is empty: this task has no built-in data; give --data FILE")
-    split = Split.parse(settings.split, "lines").given(valid=bool(settings.valid), test=bool(settings.test))
+    split = Split.parse(settings.split, "rows").given(valid=bool(settings.valid), test=bool(settings.test))
     main = read_file(settings, kind, base / Path(settings.path).expanduser(), settings.beside, base)
     chosen = parts_of_rows(split, main.examples, kind)
     parts: list[tuple[str, tuple[Example, ...]] | None] = []
@@ -225,7 +226,8 @@ def read_files(settings: DataSettings, kind: str, base: Path) -> Files:
             parts[number] = (other.name, other.examples)
             read.append(other)
     fingerprint = hashlib.sha256(" ".join(one.digest for one in read).encode()).hexdigest()
-    return Files(tuple(parts), fingerprint, tuple(_lines(read, parts)), tuple(read))
+    rule = SAID if split.stratified and len(read) < 3 else ""
+    return Files(tuple(parts), fingerprint, tuple(_lines(read, parts, rule)), tuple(read))
 
 
 def builtin_files(parts: Sequence[Sequence[tuple[str, str]]]) -> Files:
@@ -248,12 +250,34 @@ def made_files(name: str, parts: Sequence[tuple[Example, ...]]) -> Files:
 
 def parts_of_rows(split: Split, examples: Sequence[Example], kind: str) -> NDArray[Any]:
     """(N,) which part each example is in. In translation a source that comes with several targets is in one part."""
-    if kind != "translate":
-        return split.parts(len(examples))
     places: dict[Any, int] = {}
-    numbers = np.array([places.setdefault(example.x, len(places)) for example in examples])
-    chosen: NDArray[Any] = split.parts(len(places))[numbers]
+    if kind == "translate":
+        numbers = np.array([places.setdefault(example.x, len(places)) for example in examples])
+    else:
+        numbers = np.arange(len(examples))
+    first = [examples[row] for row in np.unique(numbers, return_index=True)[1].tolist()]
+    order = stratified_order(first, by_class=kind != "translate") if split.stratified else np.arange(len(first))
+    parts = np.empty(len(first), dtype=np.int8)
+    parts[order] = split.parts(len(first))
+    chosen: NDArray[Any] = parts[numbers]
     return chosen
+
+
+def stratified_order(examples: Sequence[Example], *, by_class: bool) -> Ids:
+    """Numbers of the examples, class after class, each class in an order that its texts or frames give.
+
+    Where labels are no classes (numbers of which each is another, labels of timesteps) their content alone decides.
+    """
+
+    def digest(example: Example) -> bytes:
+        x = example.x.tobytes() if isinstance(example.x, np.ndarray) else json.dumps(example.x).encode()
+        return hashlib.sha256(x).digest()
+
+    classes = [example.y if by_class and isinstance(example.y, str) else "" for example in examples]
+    if len(set(classes)) > len(classes) // 2:
+        classes = [""] * len(classes)
+    keys = [(label, digest(example), row) for row, (label, example) in enumerate(zip(classes, examples, strict=True))]
+    return np.array([row for _, _, row in sorted(keys)], dtype=np.int64)
 
 
 def read_file(
@@ -267,13 +291,13 @@ def read_file(
     )  # fmt: skip
 
 
-def _lines(read: list[Labelled], parts: Sequence[tuple[str, tuple[Example, ...]] | None]) -> Iterator[str]:
+def _lines(read: list[Labelled], parts: Sequence[tuple[str, tuple[Example, ...]] | None], rule: str) -> Iterator[str]:
     for one in read:
         yield f"{one.name}: {one.description}"
         for skipped in one.skipped:
             yield f"skipped: {skipped}"
     sizes = [f"{name} {len(part[1]):,}" for name, part in zip(PART_NAMES, parts, strict=True) if part]
-    yield f"examples: {' / '.join(sizes)}"
+    yield f"examples: {' / '.join(sizes)}{rule}"
 
 
 # -- from texts to numbers

@@ -45,7 +45,9 @@ class DataSettings:
     words: str = setting("punctuation", choices=WORDS, help="what parts words; punctuation: its runs are words too")
     unknown: str = setting("", help="a word of the text itself that means <unk>, as in WikiText")
     split: str = setting(
-        "", help="TRAIN/VALIDATION/TEST in percent, or mod10 (lines: 8 validation, 9 test); empty: 90/5/5, lines mod10"
+        "",
+        help="TRAIN/VALIDATION/TEST in percent, in the file's order; mod10 (by line: 8 validation, 9 test); "
+        "stratified (rows: the same, class by class); empty: 90/5/5, lines mod10, rows stratified",
     )
     unique: bool = setting(False, help="drop repeated lines before splitting")
     text: str = setting("", help="the text's column, for tasks that read tables")
@@ -102,7 +104,7 @@ class DataSettings:
 
     def _wrong_split(self) -> list[str]:
         try:
-            Split.parse(self.split, "text" if self.format == "text" else "lines")
+            Split.parse(self.split, self.format if self.format in TEXT_FORMATS else "rows")
         except UserError as error:
             return [str(error)]
         return []

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _PERCENT = re.compile(r"\s*(\d{1,3}(\.\d{0,20})?|\.\d{1,20})\s*", re.ASCII)
+STRATIFIED = "stratified"
+"""The rule that new runs of tasks that read rows write into their recipe, where nobody gave another."""
 PART_NAMES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Either contiguous shares of the whole, or ten parts chosen by the last digit of a line's number.
+    """Either contiguous shares of the whole, or ten parts chosen by the last digit of a number.
 
     shares: how much is for train, validation and test; they add up to 1.
-    digits: for "mod10", the part of each last digit; otherwise empty.
+    digits: for "mod10" and "stratified", the part of each last digit; otherwise empty.
+    stratified: whether rows are numbered class by class and in an order that their content gives, rather than as they
+        stand in the file: every part then has its share of every class, however the rows are sorted.
 
     >>> Split.parse("90/10", "text").borders(1_115_394)
     (1003854, 1115394)
@@ -29,15 +33,19 @@ class Split:
 
     shares: tuple[Fraction, Fraction, Fraction]
     digits: tuple[int, ...] = ()
+    stratified: bool = False
 
     @classmethod
     def parse(cls, written: str, format: str) -> Self:
-        """Read ``data.split``; the empty string is the format's default. UserError where it makes no sense."""
-        written = written or ("mod10" if format == "lines" else "90/5/5")
-        if written == "mod10":
+        """Read ``data.split`` of text, lines or rows; empty is its default. UserError where it makes no sense."""
+        written = written or ("90/5/5" if format == "text" else "mod10")
+        if written == STRATIFIED and format != "rows":
+            raise UserError('data.split = "stratified" is for tasks that read rows; use "mod10" for lines, or percents')
+        if written in ("mod10", STRATIFIED):
             if format == "text":
                 raise UserError('data.split = "mod10" counts lines: it needs data.format = "lines"')
-            return cls((Fraction(8, 10), Fraction(1, 10), Fraction(1, 10)), digits=(TRAIN,) * 8 + (VALIDATION, TEST))
+            tenths, digits = (Fraction(8, 10), Fraction(1, 10), Fraction(1, 10)), (TRAIN,) * 8 + (VALIDATION, TEST)
+            return cls(tenths, digits=digits, stratified=written == STRATIFIED)
         return cls(_shares(written))
 
     def given(self, *, valid: bool, test: bool) -> "Split":

@@ -179,6 +179,10 @@ class Task(ABC):
             raise UserError(f"{init} is a run of the task {task_in(init)}, and {self.name} starts only from its own")
         return self.open(recipe, base, self.load_symbols(init)), True
 
+    def settled(self, recipe: Recipe, material: Any) -> Recipe:
+        """The recipe without those of the task's defaults that make no sense for the data."""
+        return recipe
+
     def sized(self, recipe: Recipe, material: Any, seconds: float, cores: int) -> Recipe:
         """The recipe with what nobody chose fitted to its data and to `seconds` of `cores` cores."""
         return recipe

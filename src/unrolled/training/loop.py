@@ -30,7 +30,7 @@ from unrolled.training.optimisers import optimiser_of, optimiser_tensors, restor
 from unrolled.training.plan import Plan
 from unrolled.training.progress import Progress
 from unrolled.training.recipe import Recipe
-from unrolled.training.run_folder import load_state, save_state, save_weights
+from unrolled.training.run_folder import FINGERPRINT, load_state, save_state, save_weights
 from unrolled.training.schedules import Plateau, learning_rate_factor
 from unrolled.training.state_checks import check_facts, check_state
 
@@ -257,6 +257,7 @@ class Trainer:
     def _save_best(self, figures: Figures | None) -> None:
         if self.fabric.is_global_zero:
             metadata = {"step": str(self.at.step), "validation_nats": "" if figures is None else repr(figures.loss)}
+            metadata[FINGERPRINT] = self.material.fingerprint
             save_weights(self.folder, dict(self.model.named_parameters()), metadata)
 
     def _report(self, interval: _Interval) -> _Interval:

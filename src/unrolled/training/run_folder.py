@@ -55,6 +55,8 @@ STATE = "state.safetensors"
 STATE_MIRROR = "state.json"
 VERSIONS = "versions.json"
 METRICS = "metrics.json"
+FINGERPRINT = "data"
+"""The key, in the metadata of the weights, of the data that they were trained on."""
 CURVES = "curves.png"
 OURS = (RECIPE, WEIGHTS, STATE, STATE_MIRROR, VERSIONS, METRICS, CURVES, LOG)
 """The files that training writes, one process at a time."""

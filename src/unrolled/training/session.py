@@ -13,6 +13,7 @@ import torch
 
 from unrolled.cells import Cell
 from unrolled.data.examples import vectors_path
+from unrolled.data.splitting import STRATIFIED
 from unrolled.errors import UserError
 from unrolled.models.build import Saved, cell_of_run, write_cell
 from unrolled.tasks import task_of
@@ -34,6 +35,7 @@ from unrolled.training.processes import fabric_of
 from unrolled.training.progress import Progress, duration
 from unrolled.training.recipe import Recipe, load_recipe, recipe_text
 from unrolled.training.run_folder import (
+    FINGERPRINT,
     RECIPE,
     atomic_write_text,
     check_run_folder,
@@ -77,11 +79,15 @@ def begin(
     """
     clock = clock_of(recipe, spent)
     _check_place(folder)
+    if recipe.task != "language-model" and not recipe.data.split:
+        # In the recipes of runs an empty split is what it was before there was this rule: every tenth row.
+        recipe = replace(recipe, data=replace(recipe.data, split=STRATIFIED))
     torch.manual_seed(recipe.training.seed)
     fabric = fabric_of(recipe, device)
     task = task_of(recipe.task)
     material, whole = task.open_from(recipe, base, init) if init else (task.open(recipe, base), True)
     Progress(1, quiet=quiet or not fabric.is_global_zero).say(material.description)
+    recipe = task.settled(recipe, material)
     if clock is not None:
         recipe = task.sized(recipe, material, clock.seconds, torch.get_num_threads())
     saved = Saved(load_weights(init)[0], init) if init and whole else None
@@ -251,4 +257,4 @@ def _fill(
     atomic_write_text(partial / RECIPE, recipe_text(fixed.rebased(base.resolve(), partial.resolve())))
     task_of(recipe.task).save_symbols(material.symbols, partial)
     write_versions(partial)
-    save_weights(partial, dict(model.named_parameters()), {"step": "0"})
+    save_weights(partial, dict(model.named_parameters()), {"step": "0", FINGERPRINT: material.fingerprint})

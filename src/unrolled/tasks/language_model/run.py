@@ -279,7 +279,7 @@ class LanguageModelRun(Run):
         try:
             corpus = self.corpus
         except UserError as error:
-            raise UserError(f"the run's own data cannot be read, so give a file to evaluate on; {error}") from None
+            raise UserError(f"the run's own data cannot be used: {error}; give a file to evaluate on") from None
         stream = corpus.test or corpus.valid
         if stream is None:
             raise UserError("the run's data were all for training: give a file to evaluate on")

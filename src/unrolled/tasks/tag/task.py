@@ -18,6 +18,7 @@ import torch
 from unrolled.cells import Cell
 from unrolled.data.examples import (
     ExampleBatch,
+    FrameScale,
     Inputs,
     Part,
     inputs_of,
@@ -35,7 +36,7 @@ from unrolled.files import atomic_write_text, is_number, read_json
 from unrolled.models.build import Saved, built, input_kind, settings_cell
 from unrolled.models.tagger import Tagger, Transitions
 from unrolled.tasks.classify.task import shown_inputs
-from unrolled.tasks.sizes import tagger
+from unrolled.tasks.sizes import fitted, tagger
 from unrolled.tasks.tag.figures import Known, Piece, TagFigures, whole_spans
 from unrolled.tasks.task import Opened, Task, evaluating
 from unrolled.tasks.transfer import open_reading
@@ -117,6 +118,11 @@ class TagTask(Task):
             return outline(transitions(labels.names, labels.scheme) if labels.scheme else None)
 
         return built(make, cell, lambda model: model.scores(*kind.example()), saved=saved, outline=outline)
+
+    def settled(self, recipe: Recipe, material: TagMaterial) -> Recipe:
+        """See `Task`: frames have no characters."""
+        frames = isinstance(material.symbols.inputs, FrameScale)
+        return fitted(recipe, {"model.characters": 0}) if frames else recipe
 
     def sized(self, recipe: Recipe, material: TagMaterial, seconds: float, cores: int) -> Recipe:
         """See `Task`."""
@@ -251,7 +257,8 @@ def part_for(recipe: Recipe, symbols: TagSymbols, name: str, examples: Sequence[
     def target(example: Example) -> Any:
         return symbols.labels.targets(labels_of(example), f"{name}, sentence at line {example.line}")
 
-    return part_of(name, examples, symbols.inputs, target, spell=recipe.model.characters > 0)
+    spell = recipe.model.characters > 0 and not isinstance(symbols.inputs, FrameScale)
+    return part_of(name, examples, symbols.inputs, target, spell=spell)
 
 
 def known_of(examples: Sequence[Example], labels: TagLabels) -> Known:
