@@ -138,7 +138,7 @@ _PANEL = "Everywhere"
 JsonOption = Annotated[bool | None, typer.Option("--json", help="Results as JSON.", rich_help_panel=_PANEL)]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Threads, at most one per core.", rich_help_panel=_PANEL),
+    typer.Option(min=1, metavar="N", help="Threads to use; at most the cores at hand.", rich_help_panel=_PANEL),
 ]
 DeviceOption = Annotated[Device | None, typer.Option(help="Where to compute.", rich_help_panel=_PANEL)]
 QuietOption = Annotated[bool | None, typer.Option("--quiet", help="No progress, only results.", rich_help_panel=_PANEL)]
