@@ -14,6 +14,7 @@ from typing import Any
 from unrolled.data.labelled.example import BadRows, Content, Example
 from unrolled.data.reading import TextFile, lines
 from unrolled.errors import UserError
+from unrolled.files import parsed_json
 
 KNOWN = {
     "text": ("text", "sentence", "sequence", "review", "name", "source", "x", "tokens", "title"),
@@ -22,6 +23,10 @@ KNOWN = {
 """Names of columns that a header may have; of a table without --text and --label the first that it has are taken."""
 
 ID = "id"
+LARGEST_PARQUET = 4 << 30
+"""Bytes, and values, that a Parquet file may hold."""
+UNREADABLE = "\0"
+"""In the place of a value that Python has none for."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def read_table(path: Path, format: str, kind: str, text: str, label: str, bad: B
     if format == "jsonl":
         names, rows = json_rows(path, bad)
     elif format == "parquet":
-        names, rows = parquet_rows(path)
+        names, rows = parquet_rows(path, bad)
     else:
         names, rows = headed(list(csv_rows(path, bad) if format == "csv" else tsv_rows(path)), text, label)
     width = len(names) if names else _usual(rows)
@@ -130,8 +135,9 @@ def json_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError:
+            value = parsed_json(line.encode())
+            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written
+        except ValueError:  # UnicodeEncodeError is one
             value = None
         if isinstance(value, dict):
             objects.append((number, value))
@@ -141,8 +147,8 @@ def json_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
     return names, [Row(line, tuple(_said(value.get(name)) for name in names)) for line, value in objects]
 
 
-def parquet_rows(path: Path) -> tuple[list[str], list[Row]]:
-    """The rows of a Parquet file.
+def parquet_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
+    """The rows of a Parquet file; what Python has no value for, as a date in the year 100,000, is a bad row.
 
     Raises:
         UserError: pyarrow is not installed, or the file is no Parquet file.
@@ -152,21 +158,49 @@ def parquet_rows(path: Path) -> tuple[list[str], list[Row]]:
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'unrolled[parquet]'") from None
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as file:
+            _check_size(path, file.metadata)
+            table = file.read()
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist; check the path (a recipe's paths are relative to the recipe)"
         ) from None
     except (ArrowException, OSError) as error:
         raise UserError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
-    columns = [column.to_pylist() for column in table.columns]
-    values = zip(*columns, strict=True)
-    return list(table.column_names), [Row(n, tuple(map(_said, row))) for n, row in enumerate(values, start=1)]
+    rows = []
+    for number, values in enumerate(zip(*map(_values, table.columns), strict=True), start=1):
+        if UNREADABLE in values:
+            bad.add(number, "values that can be read", f"column {table.column_names[values.index(UNREADABLE)]}")
+        else:
+            rows.append(Row(number, values))
+    return list(table.column_names), rows
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    """Refuse what would become too large: a small file can hold one value a thousand million times."""
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if max(size, metadata.num_rows * metadata.num_columns) > LARGEST_PARQUET:
+        raise UserError(f"{path} holds more than {LARGEST_PARQUET >> 30} GB of values; split it into several files")
+
+
+def _values(column: Any) -> list[str]:
+    """A column's values as texts; one by one where some cannot be read."""
+    try:
+        return [_said(value) for value in column.to_pylist()]
+    except (ValueError, OverflowError):  # not UTF-8 (a ValueError), or out of the range of Python's dates
+        return [_one_value(column[place]) for place in range(len(column))]
+
+
+def _one_value(value: Any) -> str:
+    try:
+        return _said(value.as_py())
+    except (ValueError, OverflowError):
+        return UNREADABLE
 
 
 def _said(value: object) -> str:
     """A value as text: whole numbers without a point, lists of words joined by blanks, nothing for None."""
-    if value is None:
+    if value is None or value != value:  # NaN is how tables say that there is nothing
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
