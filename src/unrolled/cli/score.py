@@ -9,6 +9,7 @@ import typer
 
 from unrolled.cli.common import Common, RunFolder, bar, path_of, refuse_unless, say_json, table, verb
 from unrolled.cli.figures import COUNTING, number
+from unrolled.cli.rows import check_no_file_names, lines_of, read, standard_input
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ EXAMPLES = (
     "unrolled score runs/demo --file README.md",
     "echo 'An expression is evaluated.' | unrolled score runs/demo - --symbols",
 )
+
+NOTHING = {"rank": None, "log_probability": None, "perplexity": None, "symbols": 0, "unknown": 0, "log_ratio": None}
+"""What is said of a blank line."""
 
 
 @verb
@@ -49,12 +53,19 @@ def score(
     if by_class:
         _by_class(common, opened, wanted)
         return
-    scores = (opened.score(text, **given) for text in wanted)
-    ranked = sorted(scores, key=lambda found: -found.log_probability)
+    numbered = [(number, text) for number, text in enumerate(wanted, start=1) if text.strip()]
+    blank = sorted(set(range(1, len(wanted) + 1)) - {number for number, _ in numbered})
+    scores = [(number, opened.score(text, **given)) for number, text in numbered]
+    scores.sort(key=lambda found: -found[1].log_probability)
+    ranked = [found for _, found in scores]
     if common.json:
-        say_json([as_dict(found, place, ranked[0], symbols) for place, found in enumerate(ranked, start=1)])
+        places = enumerate(scores, start=1)
+        rows = [as_dict(found, place, ranked[0], symbols, number) for place, (number, found) in places]
+        say_json([*rows, *({"number": number, "text": wanted[number - 1], **NOTHING} for number in blank)])
         return
     print(ranking(ranked))
+    if blank:
+        print(f"blank, so without a score: line{'s' * (len(blank) > 1)} {', '.join(map(str, blank))}")
     for found in ranked if symbols else ():
         print(f"\n{found.text}\n{symbol_table(found)}")
 
@@ -62,11 +73,11 @@ def score(
 def _by_class(common: Common, run: Any, texts: list[str]) -> None:
     """Every text under every class."""
     refuse_unless(run, True, "--by-class", generate="generators")
-    found = {text: run.scores_by_class(text) for text in texts}
+    found = [(text, run.scores_by_class(text) if text.strip() else {}) for text in texts]
     if common.json:
-        say_json([{"text": text, "log_probability": logs} for text, logs in found.items()])
+        say_json([{"text": text, "log_probability": logs} for text, logs in found])
         return
-    for place, (text, logs) in enumerate(found.items()):
+    for place, (text, logs) in enumerate(found):
         rows = [[name, f"{log:.2f}"] for name, log in logs.items()]
         print("\n" * bool(place) + table(rows, header=[text, "log P(text | class)"], right="-r"))
 
@@ -95,36 +106,19 @@ def given_of(run: Any, source: str | None, label: str | None, labels: str | None
 
 
 def all_texts(texts: list[str], file: Path | None) -> list[str]:
-    """What to score, from the arguments, a file and standard input; empty lines are left out."""
+    """What to score, from the arguments, a file and standard input, blank lines too."""
     piped = not texts and file is None and not sys.stdin.isatty()
     wanted = [text for text in texts if text != "-"]
+    if "" in texts:
+        raise UserError(f"text {texts.index('') + 1} is empty: there is nothing to score; leave it out")
+    check_no_file_names(wanted)
     if file is not None:
         wanted += lines_of(read(file), str(file))
     if "-" in texts or piped:
-        wanted += lines_of(sys.stdin.buffer.read(), "standard input")
-    if "" in texts:
-        raise UserError(f"text {texts.index('') + 1} is empty: there is nothing to score; leave it out")
-    if not wanted:
+        wanted += standard_input()
+    if not any(text.strip() for text in wanted):
         raise UserError("there is nothing to score: give texts in quotes, --file FILE, or lines on standard input")
     return wanted
-
-
-def read(file: Path) -> bytes:
-    """A file's bytes."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; check the path and its permissions") from None
-
-
-def lines_of(content: bytes, name: str) -> list[str]:
-    """The lines of some UTF-8 that are not blank."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}: not UTF-8 at byte {error.start}, line {line}; save it as UTF-8") from None
-    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
 
 
 def ranking(ranked: "list[Score]") -> str:
@@ -179,9 +173,10 @@ def symbol_table(found: "Score") -> str:
     return table(rows, right="rr-")
 
 
-def as_dict(found: "Score", place: int, best: "Score", symbols: bool) -> dict[str, Any]:
-    """One text for machines; `log_ratio` is log P(best) - log P(text)."""
+def as_dict(found: "Score", place: int, best: "Score", symbols: bool, number: int) -> dict[str, Any]:
+    """Text number `number` for machines; `log_ratio` is log P(best) - log P(text)."""
     figures: dict[str, Any] = {
+        "number": number,
         "rank": place,
         "text": found.text,
         "log_probability": found.log_probability,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from unrolled.cli.rows import check_no_file_names
 from unrolled.errors import UserError
 
 
@@ -13,6 +14,7 @@ def sequence_given(run: Any, given: Any) -> Any:
         UserError: the model reads frames, and there is no such file or sequence.
     """
     if given is None or not run.reads_frames:
+        check_no_file_names([given] if isinstance(given, str) else [])
         return given
     path, number = _place(given)
     if path is None:

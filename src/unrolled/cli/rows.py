@@ -1,0 +1,93 @@
+"""What verbs read from the command line: texts, a file, or lines on standard input; as many answers as lines.
+
+A blank line holds nothing that a model could read, and still is a line: it gets an answer that says nothing, so that the
+answers of a file can be put beside its lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import UserError
+
+DATA_NAME = re.compile(
+    r"(\S*[/\\])?[^\s/\\]+\.(tsv|csv|txt|jsonl?|parquet|conllu?|iob2?|ts|npz|fasta|fa|gz|xz|md|toml|xml)", re.IGNORECASE
+)
+"""What a text does not look like, and the name of a file does."""
+
+
+@dataclass(frozen=True)
+class Blank:
+    """The answer to a line without a text."""
+
+    x: str
+
+
+def answered(texts: Sequence[str], answer: Callable[[list[str]], list[Any]]) -> list[Any]:
+    """An answer for each text, in order; `answer` is asked for those that are not blank."""
+    wanted = [text for text in texts if text.strip()]
+    answers = iter(answer(wanted) if wanted else [])
+    return [next(answers) if text.strip() else Blank(text) for text in texts]
+
+
+def lines_of(content: bytes, name: str) -> list[str]:
+    """The lines of some UTF-8, blank ones too.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}: not UTF-8 at byte {error.start}, line {line}; save it as UTF-8") from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def standard_input() -> list[str]:
+    """The lines of standard input."""
+    return lines_of(sys.stdin.buffer.read(), "standard input")
+
+
+def read(file: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; check the path and its permissions") from None
+
+
+def check_no_file_names(texts: Sequence[str]) -> None:
+    """Refuse what was meant as a file: a name that is mistyped, or a file beside other texts.
+
+    Raises:
+        UserError: a text is the name of a file, or looks like one.
+    """
+    for text in texts:
+        if not DATA_NAME.fullmatch(text):
+            continue
+        if Path(text).exists():
+            raise UserError(
+                f"{text} is a file, and a text is asked for here; give a file alone, and where files are read"
+            )
+        raise UserError(f"{text} does not exist{_nearest(Path(text))}; a text that looks like this goes through a pipe")
+
+
+def _nearest(path: Path) -> str:
+    try:
+        names = [one.name for one in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.with_name(near[0])}?)" if near else ""
