@@ -139,7 +139,8 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """What was answered is not read as fast as it comes."""
         super().pause_writing()
-        self._unread = self._unread or self.loop.call_later(self._limits.sample_seconds, self._give_up)
+        if self._unread is None:
+            self._await_reader()
 
     def resume_writing(self) -> None:
         """It was read."""
@@ -197,9 +198,16 @@ class Connection(HttpToolsProtocol):
         else:
             self._end("late")
 
-    def _give_up(self) -> None:
-        self._closed("unread")
-        self.transport.abort()
+    def _await_reader(self) -> None:
+        unsent = self.transport.get_write_buffer_size()  # the application adds nothing until it is read
+        self._unread = self.loop.call_later(self._limits.request_seconds, self._unmoved, unsent)
+
+    def _unmoved(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._await_reader()
+        else:
+            self._closed("unread")
+            self.transport.abort()
 
     def _end(self, reason: str, status: int = 0, words: str = "") -> None:
         """Close the connection, with an answer where none was begun."""

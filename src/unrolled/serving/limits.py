@@ -16,7 +16,7 @@ class Limits:
         queue: sequences that wait or run, of all requests together; beyond it 503.
         per_client: requests of one address at the same time; beyond it 429. Twice as many connections of it are open.
         connections: requests and WebSockets at the same time; beyond it 503. Twice as many connections are open.
-        request_seconds: for one answer. sample_seconds: for one that is streamed, and for any to be read.
+        request_seconds: for one answer, and for some of one to be read. sample_seconds: for one that is streamed.
         streams: held here; the one that was not used for longest makes room. stream_seconds: without an append.
         token_seconds: how old a state that travels with the client may be.
         batch: sequences in one call of a model's layers. wait_seconds: for others to join it.

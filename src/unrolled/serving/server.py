@@ -16,6 +16,8 @@ from unrolled.serving.limits import Limits
 
 GRACE = 30
 """Seconds that requests which run have to end, when the server stops."""
+PING = 10
+"""Seconds between two pings over a WebSocket, and for an answer, which cannot come in the middle of a message."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -44,7 +46,7 @@ def config_of(app: FastAPI, limits: Limits, *, log_level: str = "info", grace: i
     return uvicorn.Config(
         app, log_level=log_level, access_log=False, http=http, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=grace, ws_max_size=limits.body_bytes,
-        server_header=False, proxy_headers=False, ws_ping_interval=20, ws_ping_timeout=20,
+        server_header=False, proxy_headers=False, ws_ping_interval=PING, ws_ping_timeout=PING,
     )  # fmt: skip
 
 
