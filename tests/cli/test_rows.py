@@ -39,9 +39,7 @@ def test_the_answer_to_a_blank_line_says_nothing_in_the_tasks_own_words() -> Non
     assert pretty([Blank(""), Blank("")]).count("blank") == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["fims.tsv", "./nothere/films.tsv", "a/b.txt", "C:\\rows.CSV", "x.csv.gz", "~/x.conll"]
-)
+@pytest.mark.parametrize("text", ["fims.tsv", "./nothere/films.tsv", "a/b.txt", "C:\\rows.CSV", "x.csv.gz"])
 def test_what_looks_like_a_file_is_no_text(text: str) -> None:
     with pytest.raises(UserError, match="does not exist"):
         check_no_file_names(["a text", text])

@@ -1,7 +1,7 @@
 """What verbs read from the command line: texts, a file, or lines on standard input; as many answers as lines.
 
-A blank line holds nothing that a model could read, and still is a line: it gets an answer that says nothing, so that the
-answers of a file can be put beside its lines.
+A blank line holds nothing that a model could read, and still is a line: it gets an answer that says nothing, so that
+the answers of a file can be put beside its lines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 
 from unrolled.errors import UserError
 
-DATA_NAME = re.compile(
-    r"(\S*[/\\])?[^\s/\\]+\.(tsv|csv|txt|jsonl?|parquet|conllu?|iob2?|ts|npz|fasta|fa|gz|xz|md|toml|xml)", re.IGNORECASE
-)
+ENDINGS = "tsv|csv|txt|jsonl?|parquet|conllu?|iob2?|ts|npz|fasta|fa|gz|xz|md|toml|xml"
+DATA_NAME = re.compile(rf"(\S*[/\\])?[^\s/\\]+\.({ENDINGS})", re.IGNORECASE)
 """What a text does not look like, and the name of a file does."""
 
 
@@ -78,9 +77,7 @@ def check_no_file_names(texts: Sequence[str]) -> None:
         if not DATA_NAME.fullmatch(text):
             continue
         if Path(text).exists():
-            raise UserError(
-                f"{text} is a file, and a text is asked for here; give a file alone, and where files are read"
-            )
+            raise UserError(f"{text} is a file among texts; give one file alone, to a verb that reads files")
         raise UserError(f"{text} does not exist{_nearest(Path(text))}; a text that looks like this goes through a pipe")
 
 
