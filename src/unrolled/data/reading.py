@@ -4,6 +4,7 @@ import codecs
 import gzip
 import hashlib
 import lzma
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 1 << 20
 """Bytes read at once: large enough for NumPy to be busy, small enough for its 16-fold copies not to matter."""
+
+LARGE, DENSEST = 1 << 30, 500
+"""Bytes, and times its size, that a packed file may unpack to: one that has more of both is no data but a bomb."""
 
 _GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"
 """The first bytes of a compressed file, which no UTF-8 text can have; a file's name proves nothing."""
@@ -37,9 +41,12 @@ class TextFile:
         if path.is_dir():
             raise UserError(f"{path} is a folder; give a text file")
         try:
-            self.size = path.stat().st_size
-        except OSError as error:
+            status = path.stat()
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
             raise _unreadable(path, error) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a regular file but a pipe or a device; copy its content into a file first")
+        self.size = status.st_size
 
     def digest(self) -> str:
         """SHA-256 of the file's bytes as they lie on disk."""
@@ -64,8 +71,12 @@ class TextFile:
 
     def _decoded(self, raw: BinaryIO, size: int, progress: Callable[[int], None] | None) -> Iterator[str]:
         decoder = Decoder(self.path)
-        empty = True
-        for data in _blocks(_opened(raw), size):
+        empty, unpacked = True, 0
+        opened = _opened(raw)
+        for data in _blocks(opened, size):
+            unpacked += len(data)
+            if opened is not raw:
+                check_unpacked(self.path, self.size, unpacked)
             text = decoder.decode(data)
             if empty:
                 text = text.removeprefix("\ufeff")
@@ -77,6 +88,16 @@ class TextFile:
         decoder.decode(b"", final=True)
         if empty:
             raise UserError(f"{self.path} is empty; give a text file with something in it")
+
+
+def check_unpacked(path: Path, packed: int, unpacked: int) -> None:
+    """Refuse what unpacks to far more than data do.
+
+    Raises:
+        UserError: so many bytes come of so few.
+    """
+    if unpacked > LARGE and unpacked > DENSEST * packed:
+        raise UserError(f"{path} has {packed:,} bytes and unpacks to more than {LARGE:,}: it is no data; unpack it first")
 
 
 class Decoder:
@@ -138,7 +159,7 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _unreadable(path: Path, error: OSError) -> UserError:
+def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path} does not exist; check the path (a recipe's paths are relative to the recipe)")
-    return UserError(f"cannot read {path}: {error.strerror or error}")
+    return UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
