@@ -226,7 +226,7 @@ def test_bad_rows_are_named_and_tolerated_if_asked(tmp_path: Path, name: str) ->
 
 def test_a_bad_line_spoils_its_sentence_only(tmp_path: Path) -> None:
     path = written(tmp_path, "a.conll", "Ann B\nran\n\nBob B\n")
-    with pytest.raises(UserError, match=r"a\.conll, line 2: expected at least 2 columns, found 'ran'"):
+    with pytest.raises(UserError, match=r"a\.conll, line 2: expected a token and a label in 2 columns, found 'ran'"):
         read_labelled(path, "tag")
     assert pairs(read_labelled(path, "tag", skip_bad_rows=1).examples) == [(("Bob",), ("B",))]
 

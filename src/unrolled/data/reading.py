@@ -18,6 +18,9 @@ Progress = Callable[[int, int], None]
 CHUNK = 1 << 20
 """Bytes read at once: large enough for NumPy to be busy, small enough for its 16-fold copies not to matter."""
 
+LARGE, DENSEST = 1 << 30, 500
+"""Bytes, and times its size, that a packed file may unpack to: one that has more of both is no data but a bomb."""
+
 _GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"
 """The first bytes of a compressed file, which no UTF-8 text can have; a file's name proves nothing."""
 
@@ -39,7 +42,7 @@ class TextFile:
             raise UserError(f"{path} is a folder; give a text file")
         try:
             status = path.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
             raise _unreadable(path, error) from None
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not a plain file; it is read more than once, so copy what it gives into a file")
@@ -68,8 +71,12 @@ class TextFile:
 
     def _decoded(self, raw: BinaryIO, size: int, progress: Callable[[int], None] | None) -> Iterator[str]:
         decoder = Decoder(self.path)
-        empty = True
-        for data in _blocks(_opened(raw), size):
+        empty, unpacked = True, 0
+        opened = _opened(raw)
+        for data in _blocks(opened, size):
+            unpacked += len(data)
+            if opened is not raw:
+                check_unpacked(self.path, self.size, unpacked)
             text = decoder.decode(data)
             if empty:
                 text = text.removeprefix("\ufeff")
@@ -81,6 +88,18 @@ class TextFile:
         decoder.decode(b"", final=True)
         if empty:
             raise UserError(f"{self.path} is empty; give a text file with something in it")
+
+
+def check_unpacked(path: Path, packed: int, unpacked: int) -> None:
+    """Refuse what unpacks to far more than data do.
+
+    Raises:
+        UserError: so many bytes come of so few.
+    """
+    if unpacked > LARGE and unpacked > DENSEST * packed:
+        raise UserError(
+            f"{path} has {packed:,} bytes and unpacks to more than {LARGE:,}: it is no data; unpack it first"
+        )
 
 
 class Decoder:
@@ -142,7 +161,7 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _unreadable(path: Path, error: OSError) -> UserError:
+def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path} does not exist; check the path (a recipe's paths are relative to the recipe)")
-    return UserError(f"cannot read {path}: {error.strerror or error}")
+    return UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")

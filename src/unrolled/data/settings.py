@@ -53,7 +53,9 @@ class DataSettings:
     text: str = setting("", help="the text's column, for tasks that read tables")
     label: str = setting("", help="the label's column, for tasks that read tables")
     scheme: str = setting(
-        "", choices=("", "IO", "IOB1", "IOB2", "BIOES"), help="tag: the scheme to learn spans in; empty: the file's own"
+        "",
+        choices=("", "none", "IO", "IOB1", "IOB2", "BIOES"),
+        help="tag: the scheme to learn spans in; empty: the file's own; none: labels are not spans",
     )
     beside: str = setting("", help="a second file: the other side of parallel text, or labels of a FASTA file")
     valid_beside: str = setting("", help="the same for valid")

@@ -37,19 +37,18 @@ def parted(tag: str) -> tuple[str, str]:
 def scheme_of(sequences: Iterable[Sequence[str]]) -> str:
     """The scheme that some sequences are written in, or "" where tags are no spans (parts of speech, for one).
 
-    E- or S- mean BIOES. Else, where every span begins with B-, it is IOB2; where B- only parts two neighbours, IOB1;
-    where there is no B- at all, IO, which reads the same.
+    Where there is no B-, E- or S- at all, IO. Otherwise that of IOB2, IOB1 (B- only parts two neighbours) and BIOES
+    which the fewest steps break: one mistake in a file is a mistake and not another scheme.
     """
     tags = [list(sequence) for sequence in sequences]
     kinds = {tag for sequence in tags for tag in sequence} - {OUTSIDE}
     if not kinds or not all(_is_span_tag(tag) for tag in kinds):
         return ""
     prefixes = {parted(tag)[0] for tag in kinds}
-    if prefixes & {"E", "S"}:
-        return "BIOES"
-    if "B" not in prefixes:
+    if prefixes == {"I"}:
         return "IO"
-    return "IOB2" if all(check(sequence, "IOB2") is None for sequence in tags) else "IOB1"
+    candidates = ("BIOES", "IOB2", "IOB1") if prefixes & {"E", "S"} else ("IOB2", "IOB1")
+    return min(candidates, key=lambda scheme: sum(len(faults(sequence, scheme)) for sequence in tags))
 
 
 def _is_span_tag(tag: str) -> bool:
@@ -76,16 +75,22 @@ def may_follow(before: str, after: str, scheme: str) -> bool:
     return True
 
 
-def check(tags: Sequence[str], scheme: str) -> str | None:
-    """What breaks the scheme, or None: the position, from 1, and the step that cannot be."""
+def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
+    """What breaks the scheme: positions, from 1 (one past the last for the end), each with the step that cannot be."""
+    found = []
     for position, tag in enumerate(tags, start=1):
         prefix, type = parted(tag)
         if tag != OUTSIDE and (prefix not in PREFIXES[scheme] or not type):
-            return f"{tag!r} is no tag of {scheme}, at token {position}"
+            found.append((position, f"{tag!r} is no tag of {scheme}"))
     for position, (before, after) in enumerate(zip(["", *tags], [*tags, ""], strict=True), start=1):
         if not may_follow(before, after, scheme):
-            return f"{after or 'the end'} after {before or 'the beginning'} in {scheme}, at token {position}"
-    return None
+            found.append((position, f"{after or 'the end'} after {before or 'the beginning'} in {scheme}"))
+    return found
+
+
+def check(tags: Sequence[str], scheme: str) -> str | None:
+    """The first of `faults` in words, or None."""
+    return next((f"{fault}, at token {position}" for position, fault in faults(tags, scheme)), None)
 
 
 def spans_of(tags: Sequence[str], scheme: str) -> list[Span]:

@@ -21,11 +21,18 @@ class Example:
         x: a text; tokens; or frames (T, D).
         y: a label or a target text; a label for each step; None where there is none.
         line: where it begins in its file, from 1; of files without lines its number.
+        rows: the line of each of its steps, where each has one.
     """
 
     x: str | tuple[str, ...] | NDArray[np.float32]
     y: str | tuple[str, ...] | None
     line: int
+    rows: tuple[int, ...] = ()
+
+
+def is_blank(x: str | tuple[str, ...] | NDArray[np.float32]) -> bool:
+    """Whether there is nothing to read: a text of white space alone, no token, no frame."""
+    return not x.strip() if isinstance(x, str) else len(x) == 0
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,15 @@ class BadRows:
     def __init__(self, name: str, allowed: int) -> None:
         self.name, self.allowed = name, allowed
         self.found: list[tuple[int, str]] = []
+        self.empty: set[int] = set()
 
-    def add(self, line: int, expected: str, row: object) -> None:
-        """Note a row: what was expected of it, and what it is."""
+    def blank(self, line: int) -> None:
+        """Note a row in which there is nothing. It is no fault, but who asks for an answer to every row gets one."""
+        self.empty.add(line)
+
+    def add(self, line: int, expected: str, row: object, *, place: int | None = None) -> None:
+        """Note a row: what was expected of it, and what it is; `place` is where its sequence begins, if not there."""
+        self.empty.add(line if place is None else place)
         text = row if isinstance(row, str) else repr(row)
         shown = repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
         self.found.append((line, f"expected {expected}, found {shown}"))

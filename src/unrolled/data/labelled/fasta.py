@@ -24,7 +24,9 @@ def read_fasta(path: Path, beside: Path | None, bad: BadRows, labelled: bool) ->
             raise UserError(f"{bad.name}, line {line:,}: the id {id!r} is that of line {seen[id]:,}; drop one of them")
         seen[id] = line
         label = table.get(id) if beside is not None else (words[0] if words else None)
-        if not sequence:
+        if not sequence and not labelled:
+            bad.blank(line)
+        elif not sequence:
             bad.add(line, "a sequence", f">{head}")
         elif labelled and label is None:
             bad.add(line, "a label " + (f"of the id in {beside.name}" if beside else "after the id"), f">{head}")

@@ -1,9 +1,8 @@
-"""Sequences of frames: sktime's .ts, rows of CSV, NumPy's .npz."""
+"""Sequences of frames in text: sktime's .ts, and rows of CSV."""
 
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from unrolled.data.labelled.example import BadRows, Content, Example
 from unrolled.data.reading import TextFile, lines
 from unrolled.errors import UserError
 
-SPELLING = re.compile(r"frames:(\d+)")
+SPELLING = re.compile(r"frames:([0-9]{1,6})")
 
 
 def width_of(text: str) -> int:
@@ -67,7 +66,8 @@ def _joined(rows: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | Non
 
 def _numbers(values: list[str]) -> NDArray[np.float32] | None:
     try:
-        found = np.array(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            found = np.array(values, dtype=np.float32)
     except ValueError:
         return None
     return found if len(found) and np.isfinite(found).all() else None
@@ -86,6 +86,7 @@ def read_frame_rows(path: Path, text: str, bad: BadRows, labelled: bool) -> Cont
     examples: list[Example] = []
     for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
         if not line.strip():
+            bad.blank(number)
             continue
         values = [value.strip() for value in line.split(",")]
         has_label = labelled or len(values) % width == 1
@@ -95,63 +96,3 @@ def read_frame_rows(path: Path, text: str, bad: BadRows, labelled: bool) -> Cont
             continue
         examples.append(Example(numbers.reshape(-1, width), values[-1] if has_label else None, number))
     return Content(examples, text=text, note=f"frames of {width} numbers, the class last")
-
-
-def read_npz(path: Path, kind: str, bad: BadRows, labelled: bool) -> Content:
-    """Arrays x (N, T, D), or x (sum of T, D) with lengths (N,); y (N,), or for tagging as many as there are timesteps.
-
-    Raises:
-        UserError: an array is missing, of another shape, or holds objects (which would be code to run).
-    """
-    arrays = _arrays(path)
-    if "x" not in arrays or (labelled and "y" not in arrays):
-        raise UserError(f'{bad.name} needs arrays "x" and "y"; it has {", ".join(arrays) or "none"}')
-    sequences = _sequences(bad.name, arrays)
-    labels: list[str | tuple[str, ...] | None] = [None] * len(sequences)
-    if "y" in arrays:
-        labels = list(_labels(bad.name, kind, arrays["y"], [len(one) for one in sequences]))
-    examples = []
-    for number, (x, y) in enumerate(zip(sequences, labels, strict=True), start=1):
-        if len(x) and np.isfinite(x).all():
-            examples.append(Example(x, y, number))
-        else:
-            bad.add(number, "a sequence of finite numbers", f"sequence {number}")
-    return Content(examples, note=f"frames of {sequences[0].shape[1] if sequences else 0} numbers")
-
-
-def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; check the path (a recipe's paths are relative to the recipe)"
-        ) from None
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is no .npz file of plain arrays ({error}); save it with numpy.savez") from None
-
-
-def _sequences(name: str, arrays: dict[str, NDArray[np.generic]]) -> list[NDArray[np.float32]]:
-    x = arrays["x"]
-    if not np.issubdtype(x.dtype, np.number) or x.ndim not in (2, 3):
-        raise UserError(
-            f"{name}: x is {x.dtype} {x.shape}; it must be numbers (N, T, D), or (sum of T, D) and lengths (N,)"
-        )
-    frames = x.astype(np.float32)
-    if x.ndim == 3:
-        return list(frames)
-    lengths = arrays.get("lengths")
-    if lengths is None or lengths.ndim != 1 or int(lengths.sum()) != len(x):
-        raise UserError(f"{name}: x has {len(x)} frames in a row, so lengths (N,) must be there and add up to that")
-    return np.split(frames, np.cumsum(lengths.astype(np.int64))[:-1])
-
-
-def _labels(name: str, kind: str, y: NDArray[np.generic], lengths: list[int]) -> list[str] | list[tuple[str, ...]]:
-    flat = [str(value) for value in y.reshape(-1).tolist()]
-    wanted = sum(lengths) if kind == "tag" else len(lengths)
-    if len(flat) != wanted:
-        raise UserError(f"{name}: y has {len(flat)} labels, and {wanted} are needed")
-    if kind != "tag":
-        return flat
-    ends = np.cumsum(lengths).tolist()
-    return [tuple(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]

@@ -6,10 +6,11 @@ import hashlib
 from itertools import islice
 from pathlib import Path
 
+from unrolled.data.labelled.arrays import read_npz
 from unrolled.data.labelled.conll import read_conll
-from unrolled.data.labelled.example import BadRows, Content, Labelled
+from unrolled.data.labelled.example import BadRows, Content, Example, Labelled
 from unrolled.data.labelled.fasta import read_fasta
-from unrolled.data.labelled.frames import read_frame_rows, read_npz, read_ts, width_of
+from unrolled.data.labelled.frames import read_frame_rows, read_ts, width_of
 from unrolled.data.labelled.tables import read_lines, read_parallel, read_table
 from unrolled.data.reading import TextFile, lines
 from unrolled.errors import UserError
@@ -45,12 +46,13 @@ def read_labelled(
             frames "frames:D", D numbers each. Empty: a guess, which the description says.
         beside: the other side of parallel text, or a FASTA file's table of labels.
         skip_bad_rows: tolerate so many rows that cannot be read.
-        labelled: whether labels must be there; otherwise those that are not are None.
+        labelled: whether labels must be there; otherwise those that are not are None, and every row of the file is an
+            example, blank lines and rows that were skipped as well: what is said of rows must stay beside them.
 
     Raises:
         UserError: the file, its format, a column or a row cannot be read; the message says where and what to do.
     """
-    TextFile(path)  # says what is wrong, if there is no such file or it is something else
+    TextFile(path)  # says what is wrong with it
     name = "/".join(path.absolute().parts[-2:]).lstrip("/")
     format = format_of(path, kind, format, text, beside)
     if format not in FITTING[kind]:
@@ -59,11 +61,12 @@ def read_labelled(
     bad = BadRows(name, skip_bad_rows)
     content = _content(path, kind, format, text, label, beside, bad, labelled)
     skipped = bad.told()
-    if not content.examples:
+    examples = content.examples if labelled else _every_row(content.examples, bad.empty)
+    if not examples:
         raise UserError(f"{name}: it holds no example; read as {format}: {content.note}")
     description = _description(format, kind, content, len(skipped))
     digest = _digest(path, beside)
-    return Labelled(name, format, content.text, content.label, tuple(content.examples), skipped, digest, description)
+    return Labelled(name, format, content.text, content.label, tuple(examples), skipped, digest, description)
 
 
 def _content(
@@ -82,8 +85,15 @@ def _content(
     if format == "fasta":
         return read_fasta(path, beside, bad, labelled)
     if format == "lines":
-        return read_lines(path)
+        return read_lines(path, bad)
     return read_table(path, format, kind, text, label, bad, labelled)
+
+
+def _every_row(examples: list[Example], empty: set[int]) -> list[Example]:
+    """The examples, and at the place of each row without one an example of nothing."""
+    nothing = "" if not examples else examples[0].x[:0]
+    rows = [*examples, *(Example(nothing, None, line) for line in empty - {example.line for example in examples})]
+    return sorted(rows, key=lambda example: example.line)
 
 
 def format_of(path: Path, kind: str, format: str, text: str, beside: Path | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data.labelled.example import BadRows, Content, Example
-from unrolled.data.reading import TextFile, lines
+from unrolled.data.reading import TextFile, check_unpacked, lines
 from unrolled.errors import UserError
-from unrolled.files import parsed_json
 
 KNOWN = {
     "text": ("text", "sentence", "sequence", "review", "name", "source", "x", "tokens", "title"),
@@ -23,10 +23,12 @@ KNOWN = {
 """Names of columns that a header may have; of a table without --text and --label the first that it has are taken."""
 
 ID = "id"
-LARGEST_PARQUET = 4 << 30
-"""Bytes, and values, that a Parquet file may hold."""
-UNREADABLE = "\0"
-"""In the place of a value that Python has none for."""
+VALUES = "texts, finite numbers or lists of words"
+MOST_COLUMNS = 1_000
+AT_ONCE = 10_000
+"""Rows of a Parquet file that are unpacked at once."""
+CELL = 8
+"""Bytes that a cell takes at least."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ def read_table(path: Path, format: str, kind: str, text: str, label: str, bad: B
     elif format == "parquet":
         names, rows = parquet_rows(path, bad)
     else:
-        names, rows = headed(list(csv_rows(path, bad) if format == "csv" else tsv_rows(path)), text, label)
+        names, rows = headed(list(csv_rows(path, bad) if format == "csv" else tsv_rows(path, bad)), text, label)
     width = len(names) if names else _usual(rows)
     wanted = labelled and kind != "generate"
     columns = chosen(bad.name, kind, names, rows, width, text, label, wanted)
     if names and ID in names:
         check_ids(bad.name, rows, names.index(ID))
-    found = (_example(row, columns, width, wanted, bad) for row in rows)
+    found = (_example(row, columns, width, wanted, bad, training=labelled) for row in rows)
     note = "" if format in ("jsonl", "parquet") else "a header; " if names else "no header; "
     examples = [example for example in found if example is not None]
     text_name, label_name = _names(columns, names)
@@ -77,7 +79,7 @@ def _names(columns: Columns, names: Sequence[str]) -> tuple[str, str]:
     return ",".join(map(of, columns.text)), "" if columns.label is None else of(columns.label)
 
 
-def _example(row: Row, columns: Columns, width: int, labelled: bool, bad: BadRows) -> Example | None:
+def _example(row: Row, columns: Columns, width: int, labelled: bool, bad: BadRows, *, training: bool) -> Example | None:
     values = row.values
     if len(values) != width:
         needed = max((*columns.text, -1 if columns.label is None else columns.label))
@@ -87,6 +89,9 @@ def _example(row: Row, columns: Columns, width: int, labelled: bool, bad: BadRow
             )
             return None
     x = " ".join(values[place] for place in columns.text).strip()
+    if not x and not training:
+        bad.blank(row.line)
+        return None
     if not x:
         bad.add(row.line, "a text that is not empty", "\t".join(values))
         return None
@@ -101,10 +106,15 @@ def _example(row: Row, columns: Columns, width: int, labelled: bool, bad: BadRow
 # -- rows
 
 
-def tsv_rows(path: Path) -> list[Row]:
+def tsv_rows(path: Path, bad: BadRows) -> list[Row]:
     """Fields parted by TABs, whatever else they hold; blank lines are none."""
-    found = enumerate(lines(TextFile(path).chunks()), start=1)
-    return [Row(number, tuple(line.split("\t"))) for number, line in found if line.strip()]
+    rows = []
+    for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
+        if line.strip():
+            rows.append(Row(number, tuple(line.split("\t"))))
+        else:
+            bad.blank(number)
+    return rows
 
 
 def csv_rows(path: Path, bad: BadRows) -> Iterator[Row]:
@@ -121,6 +131,8 @@ def csv_rows(path: Path, bad: BadRows) -> Iterator[Row]:
             continue
         if any(value.strip() for value in values):
             yield Row(line, tuple(values))
+        else:
+            bad.blank(line)
 
 
 def _with_ends(path: Path) -> Iterator[str]:
@@ -129,82 +141,116 @@ def _with_ends(path: Path) -> Iterator[str]:
 
 
 def json_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
-    """Objects, one a line; the columns are the keys of all of them, in the order of their first appearance."""
-    objects: list[tuple[int, dict[str, Any]]] = []
+    """Objects, one a line; the columns are the keys of all of them, in the order of their first appearance.
+
+    Raises:
+        UserError: there are too many different keys for a table.
+    """
+    objects: list[tuple[int, dict[str, str]]] = []
+    names: dict[str, None] = {}
     for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
         if not line.strip():
+            bad.blank(number)
             continue
         try:
-            value = parsed_json(line.encode())
-            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written
-        except ValueError:  # UnicodeEncodeError is one
+            value = json.loads(line)
+        except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, brackets a thousand deep
             value = None
-        if isinstance(value, dict):
-            objects.append((number, value))
-        else:
+        if not isinstance(value, dict):
             bad.add(number, "a JSON object", line)
-    names = list(dict.fromkeys(key for _, value in objects for key in value))
-    return names, [Row(line, tuple(_said(value.get(name)) for name in names)) for line, value in objects]
+            continue
+        texts = {key: _said(own) for key, own in value.items()}
+        if None in texts.values() or not _is_unicode("".join(texts)):
+            bad.add(number, VALUES, line)
+            continue
+        objects.append((number, {key: text or "" for key, text in texts.items()}))
+        names.update(dict.fromkeys(texts))
+        if len(names) > MOST_COLUMNS:
+            raise UserError(
+                f"{bad.name}, line {number:,}: more than {MOST_COLUMNS:,} different keys; every row must have the same"
+            )
+    return list(names), [Row(line, tuple(own.get(name, "") for name in names)) for line, own in objects]
 
 
 def parquet_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
-    """The rows of a Parquet file; what Python has no value for, as a date in the year 100,000, is a bad row.
+    """The rows of a Parquet file.
 
     Raises:
         UserError: pyarrow is not installed, or the file is no Parquet file.
     """
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'unrolled[parquet]'") from None
     try:
+        size = TextFile(path).size
         with parquet.ParquetFile(path) as file:
-            _check_size(path, file.metadata)
-            table = file.read()
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; check the path (a recipe's paths are relative to the recipe)"
-        ) from None
-    except (ArrowException, OSError) as error:
-        raise UserError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
+            names = list(file.schema_arrow.names)
+            check_unpacked(path, size, file.metadata.num_rows * max(1, len(names)) * CELL)
+            unpacked, columns = 0, [[] for _ in names]  # type: int, list[list[str | None]]
+            for batch in file.iter_batches(batch_size=AT_ONCE):
+                unpacked += batch.nbytes
+                check_unpacked(path, size, unpacked)
+                for column, values in zip(columns, batch.columns, strict=True):
+                    column += _cells(values)
+    except UserError:
+        raise
+    except Exception as error:  # a foreign file: pyarrow has an error of its own for every flaw
+        what = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path} is no whole Parquet file ({what}); fetch it again") from None
     rows = []
-    for number, values in enumerate(zip(*map(_values, table.columns), strict=True), start=1):
-        if UNREADABLE in values:
-            bad.add(number, "values that can be read", f"column {table.column_names[values.index(UNREADABLE)]}")
+    for number, values in enumerate(zip(*columns, strict=True), start=1):
+        if None in values:
+            bad.add(number, VALUES, ", ".join("?" if value is None else value for value in values))
         else:
-            rows.append(Row(number, values))
-    return list(table.column_names), rows
+            rows.append(Row(number, tuple(value or "" for value in values)))
+    return names, rows
 
 
-def _check_size(path: Path, metadata: Any) -> None:
-    """Refuse what would become too large: a small file can hold one value a thousand million times."""
-    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    if max(size, metadata.num_rows * metadata.num_columns) > LARGEST_PARQUET:
-        raise UserError(f"{path} holds more than {LARGEST_PARQUET >> 30} GB of values; split it into several files")
-
-
-def _values(column: Any) -> list[str]:
-    """A column's values as texts; one by one where some cannot be read."""
+def _cells(values: Any) -> list[str | None]:
+    """The values of a Parquet column as text; None for one that cannot be: no UTF-8, a date beyond all calendars."""
     try:
-        return [_said(value) for value in column.to_pylist()]
-    except (ValueError, OverflowError):  # not UTF-8 (a ValueError), or out of the range of Python's dates
-        return [_one_value(column[place]) for place in range(len(column))]
+        return [_said(value) for value in values.to_pylist()]
+    except (ValueError, OverflowError):
+        return [_cell(value) for value in values]
 
 
-def _one_value(value: Any) -> str:
+def _cell(value: Any) -> str | None:
     try:
         return _said(value.as_py())
     except (ValueError, OverflowError):
-        return UNREADABLE
+        return None
 
 
-def _said(value: object) -> str:
-    """A value as text: whole numbers without a point, lists of words joined by blanks, nothing for None."""
-    if value is None or value != value:  # NaN is how tables say that there is nothing
+def _said(value: object) -> str | None:
+    """A value as text: whole numbers without a point, lists of words joined by blanks, nothing for None.
+
+    None for what is no text and no number: infinity, an object, a list of lists, half of a surrogate pair.
+    """
+    if value is None:
         return ""
+    if isinstance(value, list):
+        words = [None if isinstance(word, list) else _said(word) for word in value]
+        return None if None in words else " ".join(map(str, words))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except ValueError:
+            return None
+    if isinstance(value, dict) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = str(value)
+    return text if _is_unicode(text) else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_ids(name: str, rows: Sequence[Row], place: int) -> None:
@@ -256,7 +302,7 @@ def chosen(
     def place(wanted: str) -> int:
         if wanted in names:
             return list(names).index(wanted)
-        if wanted.isdigit() and 1 <= int(wanted) <= width:
+        if re.fullmatch("[0-9]{1,6}", wanted) and 1 <= int(wanted) <= width:
             return int(wanted) - 1
         there = ", ".join(names) if names else f"1 to {width}"
         raise UserError(f"{name} has no column {wanted!r}; its columns: {there}")
@@ -312,10 +358,15 @@ def _of_two(
     return (1 - place,), place
 
 
-def read_lines(path: Path) -> Content:
+def read_lines(path: Path, bad: BadRows) -> Content:
     """A text a line, without a label; blank lines are none."""
-    found = enumerate(lines(TextFile(path).chunks()), start=1)
-    return Content([Example(line.strip(), None, n) for n, line in found if line.strip()], note="a text a line")
+    found = []
+    for number, line in enumerate(lines(TextFile(path).chunks()), start=1):
+        if line.strip():
+            found.append(Example(line.strip(), None, number))
+        else:
+            bad.blank(number)
+    return Content(found, note="a text a line")
 
 
 def read_parallel(path: Path, beside: Path, bad: BadRows) -> Content:

@@ -175,10 +175,11 @@ class TagRun(Run):
         return LabelTable(tuple(shown), self.symbols.labels.names, shares, chosen, transitions)
 
     def _prediction(self, example: Example, ids: list[int], shares: list[float]) -> TagPrediction:
-        labels = tuple(whole_spans(self.symbols.labels, ids))
+        tags = whole_spans(self.symbols.labels, ids)
+        labels = self.symbols.labels.spelled(tags)
         spans = []
         if self.symbols.labels.scheme and not isinstance(example.x, np.ndarray):
-            for span in spans_of(labels, self.symbols.labels.written):
+            for span in spans_of(tags, self.symbols.labels.written):
                 text = " ".join(example.x[span.first : span.last])
                 spans.append(FoundSpan(text, span.type, span.first, span.last, min(shares[span.first : span.last])))
         return TagPrediction(example.x, labels, tuple(shares), tuple(spans))

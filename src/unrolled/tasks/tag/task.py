@@ -75,7 +75,8 @@ class TagTask(Task):
         files = read_files(recipe.data, "tag", base)
         name, examples = files.training
         if symbols is None:
-            labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme)
+            rows = [example.rows for example in examples]
+            labels = TagLabels.of([labels_of(example) for example in examples], name, recipe.data.scheme, rows)
             symbols = TagSymbols(inputs or inputs_of(recipe.data, examples, base), labels)
         symbols = replace(symbols, known=known_of(examples, symbols.labels))
         spans = _spans_line(symbols.labels)
@@ -165,13 +166,13 @@ class TagTask(Task):
             return lambda part: {}
         each: dict[str, Counter[str]] = {}
         for example in material.train.examples:
-            for word, label in zip(example.x, labels_of(example), strict=True):
+            for word, label in zip(example.x, symbols.labels.canonical(labels_of(example)), strict=True):
                 each.setdefault(word.lower(), Counter())[label] += 1
         most = _most(each)
         best = {word: min(found, key=lambda label: (-found[label], label)) for word, found in each.items()}
 
         def beside(part: Part[Any]) -> Mapping[str, Any]:
-            truth = [list(labels_of(example)) for example in part.examples]
+            truth = [symbols.labels.canonical(labels_of(example)) for example in part.examples]
             guesses = [[best.get(word.lower(), most) for word in example.x] for example in part.examples]
             found = TagFigures(symbols.labels, 0.0, truth, guesses, None, frozenset())
             figure = {"f1": found.spans().f1} if symbols.labels.scheme else {"accuracy": found.accuracy}
@@ -255,7 +256,8 @@ def part_for(recipe: Recipe, symbols: TagSymbols, name: str, examples: Sequence[
     """
 
     def target(example: Example) -> Any:
-        return symbols.labels.targets(labels_of(example), f"{name}, sentence at line {example.line}")
+        place = name if example.rows else f"{name}, sequence at line {example.line}"
+        return symbols.labels.targets(labels_of(example), place, example.rows)
 
     spell = recipe.model.characters > 0 and not isinstance(symbols.inputs, FrameScale)
     return part_of(name, examples, symbols.inputs, target, spell=spell)
@@ -270,7 +272,7 @@ def known_of(examples: Sequence[Example], labels: TagLabels) -> Known:
     return frozenset(
         (" ".join(example.x[span.first : span.last]), span.type)
         for example in examples
-        for span in spans_of(labels_of(example), labels.written)
+        for span in spans_of(labels.canonical(labels_of(example)), labels.written)
     )
 
 
@@ -286,7 +288,8 @@ def _spans_line(labels: TagLabels) -> str:
         return f"{len(labels.names)} labels"
     learned = "" if labels.scheme == labels.written else f", learned as {labels.scheme}"
     types = sorted({name.partition("-")[2] for name in labels.names if "-" in name})
-    return f"spans in {labels.written}{learned}: {', '.join(types)}"
+    spelled = f" (written as {labels.spelling})" if labels.spelling else ""
+    return f"spans in {labels.written}{spelled}{learned}: {', '.join(types)}"
 
 
 TASK = TagTask()
