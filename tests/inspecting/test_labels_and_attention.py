@@ -23,7 +23,7 @@ def test_marginals_are_sums_over_all_sequences(tiny) -> None:
             own[0, first] += math.exp(score.log_probability)
             own[1, second] += math.exp(score.log_probability)
     np.testing.assert_allclose(table.probabilities, own, atol=1e-5)
-    assert [names[place] for place in table.chosen] == list(run.predict(["Dr", "Ann"]).labels)
+    assert [names[place] for place in table.chosen] == list(run.predict(("Dr", "Ann")).labels)
     assert np.isnan(table.transitions[-1, names.index("I-person")])
     assert table.as_dict()["transitions"][0][0] == pytest.approx(run.model.crf.transitions[0, 0].item())
     assert [share for _, share in table.ranked(0)] == sorted(table.probabilities[0], reverse=True)

@@ -82,7 +82,7 @@ def test_a_text_tokens_and_a_file_are_labelled_alike(run: TagRun, data: Path, tm
     assert text.labels == ("O", "B-person", "I-person", "O", "O", "B-place")
     assert [(span.text, span.type) for span in text.spans] == [("Dr Ann", "person"), ("Zville", "place")]
     assert all(0 < share <= 1 for share in text.probabilities)
-    assert run.predict(["the", "Dr", "Ann", "went", "to", "Zville"]) == text
+    assert run.predict(("the", "Dr", "Ann", "went", "to", "Zville")) == text
     path = tmp_path / "new.conll"
     path.write_text("\n".join(text.x) + "\n")
     assert run.predict_file(path)[0].labels == text.labels

@@ -1,4 +1,4 @@
-"""How files spell the tags of spans: "B-person", "B_person", "person-B", "b-person", a bare "B"; BIOES as BILOU or BMES.
+"""How files spell the tags of spans: "B-person", "B_person", "person-B", "b-person", bare "B"; BIOES as BILOU or BMES.
 
 Inside the package a tag is "O" or PREFIX-TYPE with the prefixes B, I, E, S. A `Spelling` leads from a file's labels to
 these and back.

@@ -73,19 +73,19 @@ class TagRun(Run):
     symbols: TagSymbols
 
     def predict(self, x: str | Steps | Iterable[str | Steps], /) -> Any:
-        """The labels of a text, of its tokens (a list of words), or of frames (T, D); or of a list of them.
+        """The labels of a text, of its tokens (a tuple of words), or of frames (T, D); or of a list of these.
 
-        A text is cut into words, and punctuation into tokens of its own. A list or tuple of strings is one sentence,
-        each string a token whatever is in it; for several texts call `predict_all`.
+        A text is cut into words, and punctuation into tokens of its own. In a list each string is a text and each list
+        or tuple the tokens of one, whatever is in them.
 
         Returns:
-            A `TagPrediction`, or a list of them where several token lists, frames or texts were given.
+            A `TagPrediction`, or a list of them where a list was given.
 
         Raises:
             UserError: an empty text, frames of another width, or text where frames are read.
             TypeError: what is given is none of that.
         """
-        if isinstance(x, str | np.ndarray) or is_tokens(x):
+        if isinstance(x, str | np.ndarray) or (isinstance(x, tuple) and is_tokens(x)):
             return self._predicted([self._example(x, 1)], "the sequence given")[0]
         return self.predict_all(x)
 
