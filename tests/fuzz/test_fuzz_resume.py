@@ -53,7 +53,7 @@ def two_updates(monkeypatch: pytest.MonkeyPatch) -> None:
         return run(trainer)
 
     monkeypatch.setattr(Trainer, "run", short)
-    monkeypatch.setattr(session, "_finish", lambda trainer, complete: session.Result(trainer.folder, {}, complete))
+    monkeypatch.setattr(session, "finish", lambda trainer, complete, _: session.Result(trainer.folder, {}, complete))
 
 
 TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int64,

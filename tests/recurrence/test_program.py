@@ -12,10 +12,11 @@ from cell_table import NAMES, OF, given, states_of, x_of
 from unrolled.cells import Value, affine, named, sigmoid, tanh, vector
 from unrolled.errors import UserError
 from unrolled.nn import Recurrent
-from unrolled.recurrence import compiled, formulas
+from unrolled.recurrence import formulas
 from unrolled.recurrence.adjoint import differentiate
 from unrolled.recurrence.kernels import store
 from unrolled.recurrence.kernels.target import host
+from unrolled.recurrence.keys import key_of
 from unrolled.recurrence.layout import layout_of
 from unrolled.recurrence.plan import Form
 from unrolled.recurrence.program import (
@@ -226,9 +227,7 @@ def test_twins_share_neither_gradient_nor_kernel() -> None:
     assert len({store.key_of("backward", form, host()) for form in forms}) == 2
     keys, texts = set(), set()
     for cell in (_by_a_number, _by_a_value):
-        layer = Recurrent(cell, 4, 4)
-        request = layer._request(0, torch.zeros(2, 1, 4), (torch.zeros(1, 1, 4),), None, False)
-        keys.add(compiled.key_of(request))
+        keys.add(key_of(trace(cell), True))
         texts.add(formulas.text_of(formulas.derive(trace(cell)).recurrence))
     assert len(keys) == len(texts) == 2
 

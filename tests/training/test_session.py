@@ -354,10 +354,9 @@ def test_processes_on_one_machine_share_its_cores(
     before = torch.get_num_threads()
     monkeypatch.setattr("lightning_fabric.Fabric", Fabric)
     monkeypatch.setattr(cores, "usable", lambda: usable)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     try:
         torch.set_num_threads(4)
-        fabric_of(tiny(story), "cpu")
+        fabric_of(tiny(story, training__devices=processes), "cpu")
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -34,7 +34,7 @@ FRAMES = "frames.json"
 VOCABULARY = "vocabulary.json"
 SMALLEST, FARTHEST = 1e-12, 1e39
 """Below the first a number is taken not to change at all; no mean or deviation of float32 is above the second."""
-SAID = "; split class by class, whatever the order of the rows"
+SAID = "; stratified split"
 UNCOUNTED = -1
 """The target of a timestep past its sequence's end."""
 

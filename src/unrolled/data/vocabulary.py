@@ -17,7 +17,7 @@ from unrolled.data.encoding import lowered, utf8
 from unrolled.data.settings import LEVELS, WORDS
 from unrolled.data.surfaces import END_OF_LINE, split_words
 from unrolled.errors import UserError
-from unrolled.files import LARGEST_JSON, atomic_write_text, is_text_list, parsed_json, read_regular
+from unrolled.files import atomic_write_text, is_text_list, read_json
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -175,15 +175,7 @@ class Vocabulary:
     def load(cls, path: Path) -> Self:
         """Read what ``save`` wrote; UserError, with the file's name, when it is not that."""
         try:
-            written = parsed_json(read_regular(path, LARGEST_JSON))
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; give a run folder that holds a vocabulary") from None
-        except OSError as error:
-            raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise UserError(f"cannot read the vocabulary {path}: {error}") from None
-        try:
-            return cls(**_checked(written))
+            return cls(**_checked(read_json(path)))
         except _Broken as error:
             raise UserError(f"{path} is not a whole vocabulary: {error}; restore it or train again") from None
 
@@ -264,8 +256,8 @@ def _check_symbols(symbols: list[Any], level: str, tokenizer: str) -> None:
     if not all(isinstance(symbol, str) for symbol in symbols) or tuple(symbols[:4]) != SPECIALS:
         raise _Broken(f'"symbols" must be strings that begin with {", ".join(SPECIALS)}')
     ordinary = set(symbols[4:])
-    if not is_text_list(symbols[4:]):
-        raise _Broken('"symbols" repeats a symbol, or holds half a character')
+    if len(ordinary) != len(symbols) - 4:
+        raise _Broken('"symbols" repeats a symbol')
     if level == "character" and any(len(symbol) != 1 for symbol in ordinary):
         raise _Broken('"symbols" must be single characters')
     if level == "byte" and ordinary != set(map(chr, range(256))):
