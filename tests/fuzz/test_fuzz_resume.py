@@ -49,7 +49,7 @@ def two_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Trainer.run
 
     def short(trainer: Trainer) -> bool:
-        trainer.steps = min(trainer.steps, trainer.at.step + 2)
+        trainer.plan.steps = min(trainer.plan.steps, trainer.at.step + 2)
         return run(trainer)
 
     monkeypatch.setattr(Trainer, "run", short)

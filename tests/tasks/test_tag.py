@@ -172,7 +172,7 @@ def test_mistakes_are_named(run: TagRun, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.conll, line 3: the label 'B-city' does not occur"):
         run.evaluate(other)
     other.write_text("Ann\tO\nBob\tI-person\n")
-    with pytest.raises(UserError, match="I-person after O in IOB2, at token 2"):
+    with pytest.raises(UserError, match=r"line 2: I-person after O in IOB2"):
         run.evaluate(other)
     with pytest.raises(UserError, match="text 1 is empty"):
         run.predict("  ")

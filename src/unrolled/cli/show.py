@@ -143,10 +143,10 @@ def _training(run: "Run", facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _changed(settings: Any, said: tuple[str, ...]) -> str:
-    """The keys that are not at their default and have not been said."""
+    """The keys that are not at their default and have not been said; a pace is a hundred numbers that nobody reads."""
     found = [
         f"{declared.name} {getattr(settings, declared.name)}"
         for declared in fields(settings)
-        if declared.name not in said and getattr(settings, declared.name) != declared.default
+        if declared.name not in (*said, "pace") and getattr(settings, declared.name) != declared.default
     ]
     return "".join(f", {text}" for text in found)

@@ -61,7 +61,7 @@ def symbol_model(recipe: Recipe, *, symbols: int, vocabulary: int, seconds: floa
             "model.softmax": "adaptive" if vocabulary > 10_000 else "full",
             "training.batch": 16,
             "training.window": 64,
-            "training.learning_rate": min(LARGEST_LEARNING_RATE, 6e-3 * math.sqrt(192 / hidden)),
+            "training.learning_rate": float(f"{min(LARGEST_LEARNING_RATE, 6e-3 * math.sqrt(192 / hidden)):.2g}"),
             "training.warmup": 50,
         },
     )
