@@ -43,7 +43,7 @@ def run(plan: ClockPlan, time: Time, seconds: Iterator[float], *, start: int = 0
         plan.updated(step, took)
         if plan.due(step):
             time.now += COSTS.validation
-            plan.validated(step)
+            plan.validated(step, COSTS.validation)
     return done
 
 
@@ -81,7 +81,7 @@ def test_a_repeat_by_steps_is_the_same(phases: list[tuple[float, int]]) -> None:
     plan.due = lambda step: due.append(plan_due(step)) or due[-1]  # type: ignore[method-assign, func-returns-value]
     done = run(plan, time, times_of(phases))
     steps = len(done)
-    again = Plan(steps, validations=7, pace=tuple(plan.pace))
+    again = Plan(steps, validations=7, pace=tuple(plan.pace), validated=tuple(plan.validations_at))
     assert [again.done(step) for step in range(steps)] == done
     assert [again.due(step) for step in range(1, steps + 1)] == due
     assert again.finished(steps)

@@ -147,6 +147,6 @@ def _changed(settings: Any, said: tuple[str, ...]) -> str:
     found = [
         f"{declared.name} {getattr(settings, declared.name)}"
         for declared in fields(settings)
-        if declared.name not in (*said, "pace") and getattr(settings, declared.name) != declared.default
+        if declared.name not in (*said, "pace", "validated") and getattr(settings, declared.name) != declared.default
     ]
     return "".join(f", {text}" for text in found)

@@ -68,7 +68,7 @@ def plan_of(task: Task, recipe: Recipe, model: torch.nn.Module, material: Materi
 def fixed_plan(settings: TrainingSettings, steps: int) -> Plan:
     """The plan of a run of so many steps."""
     every, wished = settings.validate_every, settings.validations
-    return Plan(steps, validate_every=every, validations=wished, pace=settings.pace)
+    return Plan(steps, validate_every=every, validations=wished, pace=settings.pace, validated=settings.validated)
 
 
 def seconds_a_batch(recipe: Recipe, model: torch.nn.Module, batches: Batches) -> float:

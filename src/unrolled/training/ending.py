@@ -61,7 +61,8 @@ def _keep_length(trainer: Trainer) -> None:
     """A run by the clock becomes one of the steps that it had: its recipe repeats it bit for bit."""
     if isinstance(trainer.plan, ClockPlan):
         training = replace(
-            trainer.recipe.training, steps=trainer.at.step, minutes=0.0, pace=tuple(trainer.plan.pace)
+            trainer.recipe.training, steps=trainer.at.step, minutes=0.0, pace=tuple(trainer.plan.pace),
+            validated=tuple(trainer.plan.validations_at)
         )  # fmt: skip
         trainer.recipe = replace(trainer.recipe, training=training)
         atomic_write_text(trainer.folder / RECIPE, recipe_text(trainer.recipe))

@@ -234,7 +234,7 @@ class Trainer:
         self.validations, self.validating = self.validations + 1, self.validating + took
         if figures is not None:
             self._heard(figures, self._criterion(figures), best)
-        self.plan.validated(self.at.step)
+        self.plan.validated(self.at.step, took)
         self._save()
 
     def _heard(self, figures: Figures, criterion: float, best: bool) -> None:

@@ -37,11 +37,18 @@ class Clock:
     def __init__(self, seconds: float, spent: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self._now = seconds, now
         self._began = now() - spent
+        self._started, self._computed = now(), time.process_time()
 
     @property
     def spent(self) -> float:
         """Seconds since the beginning."""
         return self._now() - self._began
+
+    @property
+    def slowness(self) -> float:
+        """How much longer than alone on its core this process takes for something, 1 to 4, from what it did so far."""
+        computed = time.process_time() - self._computed
+        return min(4.0, max(1.0, (self._now() - self._started) / computed)) if computed > 0.5 else 1.0
 
     @property
     def left(self) -> float:
@@ -69,7 +76,12 @@ class Costs:
 
     def reserve(self, clock: Clock) -> float:
         """Seconds from the last update of a run by the clock to its end."""
-        return self.validation + self.conclusion + self.figures * self.figures_share(clock) + CLOSING_SECONDS
+        closing = CLOSING_SECONDS * clock.slowness
+        return self.validation + self.conclusion + self.figures * self.figures_share(clock) + closing
+
+
+Decision = tuple[int, bool, bool]
+"""What follows from an update: the share of the time that it is, whether the run ends, whether it is validated."""
 
 
 class Plan:
@@ -80,13 +92,17 @@ class Plan:
         validate_every: updates between two validations; 0: `validations` in a run, evenly spread.
         pace: of a run that went by the clock, the updates done at the beginning of each share of its time; () where
             every update is as much of the schedule as any other.
+        validated: of such a run, the updates after which it was validated.
 
     Attributes:
         figures_share: the share of the parts that the figures at the end are measured on.
     """
 
-    def __init__(self, steps: int, *, validate_every: int = 0, validations: int = 10, pace: Sequence[int] = ()) -> None:
-        self.steps, self.pace = steps, list(pace)
+    def __init__(
+        self, steps: int, *, validate_every: int = 0, validations: int = 10, pace: Sequence[int] = (),
+        validated: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        self.steps, self.pace, self.validations_at = steps, list(pace), list(validated)
         self.figures_share = 1.0
         self._every, self._validations = validate_every, validations
 
@@ -102,12 +118,7 @@ class Plan:
 
     def due(self, step: int) -> bool:
         """Whether the weights are validated after `step` updates."""
-        if step == self.steps:
-            return True
-        if self._every or not self.pace:
-            return step % self._interval == 0
-        marks = [math.floor(self.done(at) * self._validations) for at in (step - 1, step)]
-        return marks[1] > marks[0]
+        return step == self.steps or (step in self.validations_at if self.pace else step % self._interval == 0)
 
     def validations(self) -> int:
         """How many validations a run without a pace has."""
@@ -123,8 +134,8 @@ class Plan:
     def updated(self, step: int, seconds: float) -> None:
         """Hear that update number `step` (from 1) took so many seconds."""
 
-    def validated(self, step: int) -> None:
-        """Hear that the weights were validated after `step` updates."""
+    def validated(self, step: int, seconds: float) -> None:
+        """Hear that the weights were validated after `step` updates, which took so many seconds."""
 
     def facts(self) -> dict[str, Any]:
         """What a run that goes on needs to know besides the number of updates."""
@@ -137,16 +148,20 @@ class ClockPlan(Plan):
     Args:
         clock: the time that the run has.
         costs: finds out what measurements take, from which follows the time that is kept for the end.
-        pace: of a run that goes on, what was decided before.
+        pace, validated: of a run that goes on, what was decided before.
         agree: of several processes, gives all of them the first one's decision.
     """
 
     def __init__(
         self, clock: Clock, costs: Callable[[], Costs], *, validate_every: int = 0, validations: int = 10,
-        pace: Sequence[int] = (), agree: Callable[[tuple[int, bool]], tuple[int, bool]] = lambda decision: decision,
+        pace: Sequence[int] = (), validated: Sequence[int] = (),
+        agree: Callable[[Decision], Decision] = lambda decision: decision,
     ) -> None:  # fmt: skip
-        super().__init__(0, validate_every=validate_every, validations=validations, pace=pace or (0,))
+        super().__init__(
+            0, validate_every=validate_every, validations=validations, pace=pace or (0,), validated=validated
+        )
         self.clock, self._costs, self._agree = clock, costs, agree
+        self._validating = 0.0
         self._keep_for_the_end()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._warm = self._ended = False
@@ -172,8 +187,8 @@ class ClockPlan(Plan):
         return self._ended
 
     def due(self, step: int) -> bool:
-        """Whether the weights are validated after `step` updates."""
-        return self._ended or super().due(step)
+        """Whether the weights are validated after `step` updates, the last that were done."""
+        return self.validations_at[-1:] == [step]
 
     def updated(self, step: int, seconds: float) -> None:
         """Hear that update number `step` (from 1) took so many seconds; decide what follows from it.
@@ -183,23 +198,36 @@ class ClockPlan(Plan):
         if self._warm:
             self._recent.append(seconds)
         self._warm = True
-        share, self._ended = self._agree((self._share(), self.left < self._each / 2))
+        share, self._ended = self._share(), self.left < self._each / 2
+        due = self._ended or self._validates(step, share)
+        share, self._ended, due = self._agree((share, self._ended, due))
         self.pace += [step] * (share + 1 - len(self.pace))
+        self.validations_at += [step] * due
         left = 0 if self._ended else max(1, round(self.left / self._each) if self._each else 1)
         self.steps = step + left
 
-    def validated(self, step: int) -> None:
+    def validated(self, step: int, seconds: float) -> None:
         """Hear that the weights were validated: trained weights may be measured faster than fresh ones."""
+        self._validating, self._validation = self._validating + seconds, seconds
         if self.done(step) >= 0.5 and not self._ended:
             self._keep_for_the_end()
 
     def facts(self) -> dict[str, Any]:
         """The pace, and the seconds that are spent."""
-        return {"pace": list(self.pace), "spent": self.clock.spent}
+        return {"pace": list(self.pace), "validated": list(self.validations_at), "spent": self.clock.spent}
 
     def _keep_for_the_end(self) -> None:
         found = self._costs()
+        self._validation = found.validation
         self.reserve, self.figures_share = found.reserve(self.clock), found.figures_share(self.clock)
+
+    def _validates(self, step: int, share: int) -> bool:
+        """Whether the weights are to be validated, and that can be afforded: where it took too long before it is not."""
+        if self._every:
+            return step % self._every == 0
+        before, now = (math.floor(at * self._validations / SHARES) for at in (len(self.pace) - 1, share))
+        allowed = VALIDATING * self.clock.seconds * max(share / SHARES, 2 / self._validations)
+        return now > before and self._validating + self._validation <= allowed
 
     def _share(self) -> int:
         """The share of the time that it is now."""

@@ -236,7 +236,10 @@ def _without_replaced_budget(mapping: Mapping[str, object], overrides: Mapping[s
     training = mapping.get("training")
     if not isinstance(training, Mapping) or not any(overrides.get(f"training.{name}") for name in BUDGETS):
         return mapping
-    return {**mapping, "training": {key: value for key, value in training.items() if key not in (*BUDGETS, "pace")}}
+    return {
+        **mapping,
+        "training": {key: value for key, value in training.items() if key not in (*BUDGETS, "pace", "validated")},
+    }
 
 
 def _without_unset_budgets(mapping: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +294,8 @@ def _check_agreement(reading: Reading, recipe: Recipe) -> None:
         reading.disagree(
             ["training.pace"], "training.pace is of a run of training.steps, and there are none; remove it"
         )
+    if list(training.validated) != sorted(training.validated):
+        reading.disagree(["training.validated"], "training.validated must rise; remove it")
     if list(training.pace) != sorted(training.pace) or len(training.pace) > SHARES or training.pace[:1] > (0,):
         reading.disagree(
             ["training.pace"], f"training.pace must rise from 0 and have at most {SHARES} numbers; remove it"

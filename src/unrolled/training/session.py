@@ -158,7 +158,7 @@ def resume(
     if clock is None:
         sitting.plan = fixed_plan(recipe.training, facts["steps"])
     else:
-        sitting.prepare(clock, pace=tuple(facts["pace"]))
+        sitting.prepare(clock, tuple(facts["pace"]), tuple(facts["validated"]))
     with sitting.progress() as progress:
         trainer = sitting.trainer(folder, progress)
         trainer.restore()
@@ -187,7 +187,7 @@ class _Sitting:
         self.beside: dict[str, Any] | None = None
         self.plan = Plan(0)
 
-    def prepare(self, clock: Clock | None, pace: tuple[int, ...] = ()) -> None:
+    def prepare(self, clock: Clock | None, pace: tuple[int, ...] = (), validated: tuple[int, ...] = ()) -> None:
         """Plan the run, and say what is planned. Every process has measured another time: the first one's count."""
         if clock is None:
             self.plan, seconds = self.fabric.broadcast(plan_of(self.task, self.recipe, self.model, self.material))
@@ -199,15 +199,15 @@ class _Sitting:
             seconds = seconds_to_measure(self.task, self.recipe, self.model, self.material.valid)
             training = validations_for(self.task, training, clock, self.material.valid, seconds)
         self.recipe = replace(self.recipe, training=self.fabric.broadcast(training))
-        self._plan_by(clock, pace)
+        self._plan_by(clock, pace, validated)
 
-    def _plan_by(self, clock: Clock, pace: tuple[int, ...]) -> None:
+    def _plan_by(self, clock: Clock, pace: tuple[int, ...], validated: tuple[int, ...]) -> None:
         training = self.recipe.training
         valid = self.task.sample(self.material.valid, training.validation_share)
         find_out = partial(costs, self.task, self.recipe, self.model, self.material, valid)
         self.plan = ClockPlan(
             clock, find_out, validate_every=training.validate_every, validations=training.validations, pace=pace,
-            agree=self.fabric.broadcast if self.fabric.world_size > 1 else lambda decision: decision,
+            validated=validated, agree=self.fabric.broadcast if self.fabric.world_size > 1 else lambda decision: decision,
         )  # fmt: skip
         left = duration(max(0.0, self.plan.left))
         self._tell(f"{duration(clock.seconds)} on the clock, of which {left} are left to train")

@@ -56,6 +56,9 @@ class TrainingSettings:
     pace: tuple[int, ...] = setting(
         (), minimum=0, help="written by a run of minutes: the steps done at each hundredth of its time"
     )
+    validated: tuple[int, ...] = setting(
+        (), minimum=0, help="written by a run of minutes: the steps after which it was validated"
+    )
     patience: int = setting(0, minimum=0, help="validations without improvement before stopping; 0: never stop early")
     average: float = setting(0.0, minimum=0, below=1, help="decay of the moving average of the weights; 0: off")
     tensorboard: bool = setting(False, help="also write TensorBoard's event files")

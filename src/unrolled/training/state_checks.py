@@ -82,7 +82,9 @@ FACTS: dict[str, Fact | dict[str, Fact]] = {
 }
 """Every fact of a training state. A new one is a line here."""
 
-CLOCK_FACTS: dict[str, Fact | dict[str, Fact]] = {"spent": Fact(float), "pace": Fact(list)}
+CLOCK_FACTS: dict[str, Fact | dict[str, Fact]] = {
+    "spent": Fact(float), "pace": Fact(list), "validated": Fact(list),
+}  # fmt: skip
 """What a run by the clock has besides."""
 
 NOT_ABOVE = (("step", "steps"), ("best_step", "step"), ("waited", "step"))
@@ -110,7 +112,9 @@ def check_facts(facts: Mapping[str, Any], folder: Path, *, by_clock: bool = Fals
     """
     for flaw in _flaws(facts, FACTS | CLOCK_FACTS if by_clock else FACTS):
         raise _refused(folder, flaw)
-    pace = facts.get("pace", [0])
+    pace, validated = facts.get("pace", [0]), facts.get("validated", [])
+    if validated and validated[-1] > facts["step"]:
+        raise _refused(folder, '"validated" must end at most at "step"')
     if not 0 < len(pace) <= SHARES or pace[0] != 0 or pace[-1] > facts["step"]:
         raise _refused(folder, f'"pace" must begin with 0, end at most at "step", and have at most {SHARES} numbers')
     for smaller, larger in NOT_ABOVE:
