@@ -59,6 +59,6 @@ def test_classifiers_of_words_start_from_what_counting_knows(seconds: float, hid
 
 
 def test_taggers_of_short_runs_are_small() -> None:
-    hidden = [tagger(recipe("tag"), seconds=seconds, cores=2).model.hidden for seconds in (60, 200, 600)]
+    hidden = [tagger(recipe("tag"), sentences=9, seconds=seconds, cores=2).model.hidden for seconds in (60, 200, 600)]
     assert hidden == [64, 128, 200]
-    assert tagger(recipe("tag", model__characters=0), seconds=60, cores=1).model.characters == 0
+    assert tagger(recipe("tag", model__characters=0), sentences=9, seconds=60, cores=1).model.characters == 0

@@ -71,8 +71,12 @@ SHORT, MEDIUM = 150.0, 600.0
 """Core-seconds: a run that has less is short, or of medium length."""
 
 
-def tagger(recipe: Recipe, *, seconds: float, cores: int) -> Recipe:
-    """The recipe of a tagger with sizes for its time: the shorter, the smaller, and the more updates."""
+FEW = 6_000
+"""Sentences: of fewer a tagger sees each often enough in small batches."""
+
+
+def tagger(recipe: Recipe, *, sentences: int, seconds: float, cores: int) -> Recipe:
+    """The recipe of a tagger with sizes for its time: the shorter, the smaller; with few sentences more updates."""
     work = seconds * cores
     if work >= MEDIUM:
         return fitted(recipe, {"training.average": 0.995})
@@ -80,7 +84,7 @@ def tagger(recipe: Recipe, *, seconds: float, cores: int) -> Recipe:
     values = {
         "model.hidden": 64 if short else 128,
         "model.embedding": 64 if short else 100,
-        "training.batch": 16,
+        "training.batch": 16 if sentences < FEW else 32,
         "training.learning_rate": 4e-3 if short else 3e-3,
         "training.average": 0.99,
     }

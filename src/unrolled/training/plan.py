@@ -222,7 +222,7 @@ class ClockPlan(Plan):
         self.reserve, self.figures_share = found.reserve(self.clock), found.figures_share(self.clock)
 
     def _validates(self, step: int, share: int) -> bool:
-        """Whether the weights are to be validated, and that can be afforded: where it took too long before it is not."""
+        """Whether the weights are to be validated; not where validations have taken too long so far."""
         if self._every:
             return step % self._every == 0
         before, now = (math.floor(at * self._validations / SHARES) for at in (len(self.pace) - 1, share))

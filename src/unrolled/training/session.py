@@ -205,9 +205,10 @@ class _Sitting:
         training = self.recipe.training
         valid = self.task.sample(self.material.valid, training.validation_share)
         find_out = partial(costs, self.task, self.recipe, self.model, self.material, valid)
+        agree = self.fabric.broadcast if self.fabric.world_size > 1 else lambda decision: decision
         self.plan = ClockPlan(
             clock, find_out, validate_every=training.validate_every, validations=training.validations, pace=pace,
-            validated=validated, agree=self.fabric.broadcast if self.fabric.world_size > 1 else lambda decision: decision,
+            validated=validated, agree=agree,
         )  # fmt: skip
         left = duration(max(0.0, self.plan.left))
         self._tell(f"{duration(clock.seconds)} on the clock, of which {left} are left to train")

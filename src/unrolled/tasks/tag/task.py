@@ -127,7 +127,7 @@ class TagTask(Task):
 
     def sized(self, recipe: Recipe, material: TagMaterial, seconds: float, cores: int) -> Recipe:
         """See `Task`."""
-        return tagger(recipe, seconds=seconds, cores=cores)
+        return tagger(recipe, sentences=len(material.train.examples), seconds=seconds, cores=cores)
 
     def pieces(
         self, recipe: Recipe, model: Tagger, part: Part[Any], *, full: bool = False
