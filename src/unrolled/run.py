@@ -119,6 +119,13 @@ class Run:
                 f"{self.folder} is a run of the task {self.recipe.task}: `{verb}` is not for it, but {possible}"
             )
 
+    def score_all(self, texts: Sequence[Any], **given: Any) -> list[Any]:
+        """What `score` says of each of several texts: as many answers as texts, in their order, an empty text's too.
+
+        A text of which the model predicts no symbol has a score of no symbols, whose perplexity is not a number.
+        """
+        raise UserError(f"{self.folder} is a run of the task {self.recipe.task}: `score` is not for it")
+
     def observe(self, x: Any) -> Observation:
         """Every gate and state of the recurrent stack while the model reads a text (tokens, or frames, where it takes
         those); of a translator its encoder's.

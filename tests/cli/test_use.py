@@ -151,7 +151,8 @@ def test_score_unknown_symbols_are_remarked(unrolled) -> None:
 @pytest.mark.parametrize("words", [["--file", "README.md"], ["-"], []])
 def test_score_lines(unrolled, words: list[str]) -> None:
     answer = unrolled("score", "runs/demo", *words, "--json", input="The cat sat.\n\nA dog ate the hat.\r\n")
-    assert {each["text"] for each in json.loads(answer.out)} == {"The cat sat.", "A dog ate the hat."}
+    found = {each["number"]: each["text"] for each in json.loads(answer.out)}
+    assert found == {1: "The cat sat.", 2: "", 3: "A dog ate the hat."}
 
 
 def test_score_mistakes(unrolled, place: Path) -> None:

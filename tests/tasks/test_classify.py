@@ -126,7 +126,7 @@ def test_a_file_is_predicted_with_labels_or_without(run: ClassifyRun, data: Path
 
 
 def test_mistakes_are_named(run: ClassifyRun, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 1: the text is empty"):
+    with pytest.raises(UserError, match="the text is empty: there is nothing to predict"):
         run.predict("  ")
     with pytest.raises(UserError, match="`sample` is not for it"):
         run.check_can("sample")

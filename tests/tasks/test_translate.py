@@ -323,7 +323,7 @@ def test_the_verbs_of_a_translator(run: TranslateRun, data: Path) -> None:
     ("words", "message"),
     [
         (["score", "RUN", "three"], "what are the texts translations of? Give --source TEXT"),
-        (["predict", "RUN", " "], "the texts given, line 1: the text is empty: there is nothing to translate"),
+        (["predict", "RUN", " "], "text 1 is empty: there is nothing to predict"),
         (["sample", "RUN"], "is a run of the task translate: `sample` is not for it, but predict, score, evaluate"),
         (["inspect", "RUN"], "say what to look at: one of --gates, --contrast"),
         (["predict", "RUN", "3", "--best", "9"], None),

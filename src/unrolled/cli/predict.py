@@ -7,13 +7,12 @@ import math
 import sys
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli.common import Common, RunFolder, bar, table, verb
-from unrolled.cli.rows import Blank, answered, check_no_file_names, lines_of, standard_input
+from unrolled.cli.rows import Blank, answered, check_no_file_names, file_named, lines_of, standard_input
 from unrolled.cli.search import AlphaOption, BeamOption, search_of
 from unrolled.errors import UserError
 
@@ -70,18 +69,26 @@ def predict(
 
 def predictions(run: Any, what: list[str], **search: Any) -> list[Any]:
     """What the run makes of texts, of a file, or of standard input."""
-    if len(what) == 1 and what[0] != "-" and Path(what[0]).is_file():
-        path = Path(what[0])
+    path = file_named(what[0]) if len(what) == 1 and what[0] != "-" else None
+    if path is not None:
         if path.suffix == ".txt":
             return answered(lines_of(path.read_bytes(), str(path)), partial(_all, run, search))
-        return list(run.predict_file(path, **search))
+        return [Blank(one.x) if _is_blank(one.x) else one for one in run.predict_file(path, **search)]
     piped = not what and not sys.stdin.isatty()
     texts = [text for text in what if text != "-"]
     check_no_file_names(texts)
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():  # a shell's unset variable, most likely
+            raise UserError(f"text {number} is empty: there is nothing to predict; leave it out")
     lines = standard_input() if "-" in what or piped else []
     if not texts and not lines:
         raise UserError("there is nothing to predict: give texts in quotes, a file, or lines on standard input")
     return [*(_all(run, search, texts) if texts else ()), *answered(lines, partial(_all, run, search))]
+
+
+def _is_blank(x: Any) -> bool:
+    """Whether a row held nothing; its answer says that, as that to a blank line does."""
+    return isinstance(x, str) and not x.strip()
 
 
 def _all(run: Any, search: dict[str, Any], texts: list[str]) -> list[Any]:

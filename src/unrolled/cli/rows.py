@@ -7,6 +7,7 @@ the answers of a file can be put beside its lines.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -67,6 +68,34 @@ def read(file: Path) -> bytes:
         raise UserError(f"{file}: cannot be read: {error.strerror}; check the path and its permissions") from None
 
 
+def looks_like_path(text: str) -> bool:
+    """Whether a text can hardly be anything but a path: no blanks, and the ending of data files, or folders before the
+    name that are absolute, relative (./, ../, ~/), or there.
+
+    >>> looks_like_path("fims.tsv"), looks_like_path("./fims"), looks_like_path("and/or"), looks_like_path("a b.tsv")
+    (True, True, False, False)
+    """
+    if DATA_NAME.fullmatch(text):
+        return True
+    first, separator, rest = text.partition(os.sep)
+    if not separator or text.split() != [text] or not rest.strip("/."):
+        return False
+    return first in ("", ".", "..", "~") or _is(first, "is_dir")
+
+
+def file_named(text: str) -> Path | None:
+    """The regular file that a text names; None where there is none."""
+    return Path(text) if _is(text, "is_file") else None
+
+
+def _is(text: str, what: str) -> bool:
+    """What the system says of a path; of one that it cannot even look up (too long, say) the answer is no."""
+    try:
+        return bool(getattr(Path(text), what)())
+    except (OSError, ValueError):
+        return False
+
+
 def check_no_file_names(texts: Sequence[str]) -> None:
     """Refuse what was meant as a file: a name that is mistyped, or a file beside other texts.
 
@@ -74,9 +103,11 @@ def check_no_file_names(texts: Sequence[str]) -> None:
         UserError: a text is the name of a file, or looks like one.
     """
     for text in texts:
-        if not DATA_NAME.fullmatch(text):
+        if not looks_like_path(text):
             continue
-        if Path(text).exists():
+        if _is(text, "is_dir"):
+            raise UserError(f"{text} is a folder; give one file, to a verb that reads files")
+        if _is(text, "exists"):
             raise UserError(f"{text} is a file among texts; give one file alone, to a verb that reads files")
         raise UserError(f"{text} does not exist{_nearest(Path(text))}; a text that looks like this goes through a pipe")
 

@@ -46,8 +46,10 @@ class Score:
 
 
 def perplexity_of(log_probability: float, symbols: int) -> float:
-    """exp of the mean nats of so many predicted symbols."""
-    mean = -log_probability / max(1, symbols)
+    """exp of the mean nats of so many predicted symbols; of none, as in an empty text, not a number."""
+    if not symbols:
+        return math.nan
+    mean = -log_probability / symbols
     return math.exp(mean) if mean < 700 else math.inf
 
 

@@ -118,6 +118,7 @@ class Service:
     def _predict_rows(self, loaded: Loaded, inputs: Sequence[Any]) -> list[Whole]:
         check_can(loaded, "predict")
         self._count(inputs)
+        _check_something(loaded, inputs)
         run: Any = loaded.run
         ask = run.predict_all if loaded.task == "tag" else run.predict
         return [self._whole(loaded, "predict", ask, sequence_of(loaded, x, self._limits)) for x in inputs]
@@ -136,6 +137,7 @@ class Service:
         if loaded.task != "translate":
             raise wrong(f"{loaded.name} is of the task {loaded.task}: it does not translate")
         self._count(body.texts)
+        _check_something(loaded, body.texts)
         run: Any = loaded.run
         wishes = {
             "beam": body.beam,
@@ -189,6 +191,8 @@ class Service:
     def _score_rows(self, loaded: Loaded, body: bodies.ScoreBody) -> list[Row]:
         check_can(loaded, "score")
         self._count(body.inputs)
+        if loaded.task != "translate":  # there the empty text is a translation like others
+            _check_something(loaded, body.inputs)
         _check_wishes(loaded, body)
         run: Any = loaded.run
         if loaded.task == "language-model" or (loaded.task == "generate" and (body.label or not run.classes)):
@@ -204,13 +208,13 @@ class Service:
             rows.append(Whole(object(), partial(_score_each, run, wish), x, length_of(loaded, x)))
         return rows
 
-    def _scored_reading(self, loaded: Loaded, x: Any, label: str | None) -> Reading:
+    def _scored_reading(self, loaded: Loaded, x: Any, label: str | None) -> Row:
         text = self._text(x)
-        if not text:
-            raise wrong("there is nothing to score: a text is empty")
         run: Any = loaded.run
         targets = run.targets_of(text)
         start, state = start_of(loaded, label)
+        if not targets:  # an empty text among others, of a model whose sequences have no end
+            return self._whole(loaded, "score", run.score_all, text)
         symbols = [start, *targets[:-1]]
         spellings = spellings_of(loaded, text, len(symbols))
         return Reading(loaded, symbols, state, spellings, targets=targets)
@@ -256,7 +260,8 @@ class Service:
 
 
 def _score_each(run: Any, wish: dict[str, Any], given: list[Any]) -> list[Score]:
-    return [run.score(x, **wish) for x in given]
+    found: list[Score] = run.score_all(given, **wish)
+    return found
 
 
 # -- what can be asked
@@ -267,6 +272,14 @@ def check_can(loaded: Loaded, verb: str) -> None:
     if verb not in loaded.run.verbs:
         possible = ", ".join(served_verbs(loaded))
         raise wrong(f"{loaded.name} is of the task {loaded.task}: {verb} is not for it, but {possible}")
+
+
+def _check_something(loaded: Loaded, inputs: Sequence[Any]) -> None:
+    """Refuse a single text that is empty; among others it has an answer, so that answers and inputs belong together."""
+    (x, *others) = inputs
+    symbols = loaded.task in ("language-model", "generate")  # of which blanks may be some
+    if not others and isinstance(x, str) and not (x if symbols else x.strip()):
+        raise wrong("the text is empty: there is nothing to read")
 
 
 def served_verbs(loaded: Loaded) -> list[str]:
@@ -366,7 +379,7 @@ def _translation(run: Any, one: Any, tree: Any, attention: bool) -> bodies.Trans
         bodies.Hypothesis(text=c.text, log_probability=c.log_probability, score=c.score) for c in one.candidates
     ]
     seen = None
-    if attention:
+    if attention and one.x.strip():
         source, target, weights = run.attention(one.x, one.text)
         seen = bodies.AttentionMap(source=source, target=target, weights=weights.tolist())
     return bodies.Translation(candidates=candidates, attention=seen, tree=None if tree is None else _tree(tree))

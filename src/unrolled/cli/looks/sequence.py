@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unrolled.cli.rows import check_no_file_names
+from unrolled.cli.rows import check_no_file_names, file_named
 from unrolled.errors import UserError
 
 
@@ -29,9 +29,8 @@ def sequence_given(run: Any, given: Any) -> Any:
 
 
 def _place(given: str) -> tuple[Path | None, int]:
-    if Path(given).is_file():
-        return Path(given), 1
+    if path := file_named(given):
+        return path, 1
     name, _, number = given.rpartition(":")
-    if number.isdecimal() and Path(name).is_file():
-        return Path(name), int(number)
-    return None, 0
+    path = file_named(name) if number.isdecimal() else None
+    return path, int(number) if path else 0

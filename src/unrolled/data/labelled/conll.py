@@ -28,11 +28,11 @@ class Row:
     fields: tuple[str, ...]
 
     @classmethod
-    def of(cls, line: int, text: str) -> Row:
-        """A line cut into columns: at TABs where it has some, otherwise at blanks."""
-        inner = text.strip()
-        fields = [field.strip() for field in inner.split("\t")] if "\t" in inner else re.split(" +", inner)
-        return cls(line, text, tuple(fields))
+    def of(cls, line: int, text: str, tabs: bool) -> Row:
+        """A line cut into columns: at TABs, or at blanks."""
+        if tabs:
+            return cls(line, text, tuple(field.strip() for field in text.rstrip().split("\t")))
+        return cls(line, text, tuple(re.split("[ \t]+", text.strip())))
 
     @property
     def tabs(self) -> bool:
@@ -90,9 +90,11 @@ def read_conll(path: Path, format: str, text: str, label: str, bad: BadRows, lab
     universal = format == "conllu"
     token = _column(text or ("FORM" if universal else "1"), universal, bad.name)
     tag = _column(label or ("UPOS" if universal else "-1"), universal, bad.name)
-    numbered = enumerate((*lines(TextFile(path).chunks()), ""), start=1)
-    rows = [Row.of(*one) for one in numbered if not one[1].startswith(DOCUMENT)]
-    comments = _comments([row for row in rows if row.fields[0]], universal, tag)
+    every = [*lines(TextFile(path).chunks()), ""]
+    tabs = universal or _has_tabs(every)
+    numbered = enumerate(every, start=1)
+    rows = [Row.of(*one, tabs) for one in numbered if not one[1].startswith(DOCUMENT)]
+    comments = _comments(rows, universal, tag)
     rows = [row for row in rows if row.line not in comments and not (universal and _is_no_word(row))]
     width = usual_width([row for row in rows if row.fields[0]])
     columns = Columns(token, tag, width, bool(text and label) and min(token, tag) >= 0, labelled)
@@ -102,6 +104,12 @@ def read_conll(path: Path, format: str, text: str, label: str, bad: BadRows, lab
     )
     skipped = f"; {len(comments):,} comment line{'s' * (len(comments) > 1)} left out" if comments else ""
     return Content(examples, text, label, said + skipped)
+
+
+def _has_tabs(every: list[str]) -> bool:
+    """Whether TABs separate the columns of a file: most of its rows have one."""
+    rows = [line for line in every if line.strip() and not line.startswith(("#", DOCUMENT))]
+    return 2 * sum("\t" in row.rstrip() for row in rows) > len(rows)
 
 
 def usual_width(rows: list[Row]) -> int:
@@ -133,22 +141,30 @@ def _comments(rows: list[Row], universal: bool, tag: int) -> set[int]:
     """The lines that are comments.
 
     One that has the columns of a row is none, but for "# 12" between blanks: with a label that no other row has, that
-    is a number and not a token.
+    is a number and not a token. Nor is one that has not, where it is "#" alone, or like "#word" between the tokens of a
+    sentence: that is a row without a label.
     """
-    marked = [row for row in rows if row.marked]
-    if universal or not marked:
-        return {row.line for row in marked}
-    plain = [row for row in rows if not row.marked]
-    width, tabs = usual_width(rows), sum(row.tabs for row in plain) * 2 > len(plain)
+    there = [row for row in rows if row.fields[0]]
+    if universal or not any(row.marked for row in there):
+        return {row.line for row in there if row.marked}
+    plain = [row for row in there if not row.marked]
+    width, tabs = usual_width(there), sum(row.tabs for row in plain) * 2 > len(plain)
     needed = max(2, tag + 1, -tag)
-    known = {row.fields[tag] for row in plain if len(row.fields) >= needed}
+    known = {row.fields[tag] for row in plain if len(row.fields) >= needed} | {"#"}
 
-    def is_token(row: Row) -> bool:
+    def is_row(row: Row, inside: bool) -> bool:
         if len(row.fields) != width:
-            return False
+            return row.text.strip() == "#" or (inside and row.fields[0] != "#")
         return row.fields[0] != "#" or width < needed or (row.tabs and tabs) or row.fields[tag] in known
 
-    return {row.line for row in marked if not is_token(row)}
+    found: set[int] = set()
+    inside = False
+    for row in rows:
+        if row.marked and not is_row(row, inside):
+            found.add(row.line)
+        else:
+            inside = bool(row.text.strip())
+    return found
 
 
 def _is_no_word(row: Row) -> bool:

@@ -74,11 +74,14 @@ class ClassifyRun(Run):
     def predict(self, x: Sequence_ | Iterable[Sequence_], /) -> ClassPrediction | list[ClassPrediction]:
         """The class of a text or of frames (T, D), or a list of them, read in batches of similar length.
 
+        A list has as many answers as sequences: an empty text in it is answered as a text of one unknown symbol.
+
         Raises:
-            UserError: an empty text, frames of another width, or text where frames are read.
+            UserError: an empty text alone, frames of another width, or text where frames are read.
             TypeError: what is given is neither.
         """
         if isinstance(x, str | np.ndarray):
+            _refuse_blank(x)
             return self._predicted([Example(checked_sequence(x), None, 1)], "the sequence given")[0]
         given = enumerate(several(x, "a text, frames"), start=1)
         return self._predicted(
@@ -91,14 +94,21 @@ class ClassifyRun(Run):
         Raises:
             UserError: there is no such class; numbers have no probability.
         """
-        found = self.predict(checked_sequence(x))
+        _refuse_blank(checked_sequence(x))
+        return self.score_all([x], label=label)[0]
+
+    def score_all(self, texts: Sequence[Sequence_], *, label: str) -> list[Score]:  # type: ignore[override]
+        """See `Run`."""
+        return [self._score(found, label) for found in self.predict(list(texts))]
+
+    def _score(self, found: ClassPrediction, label: str) -> Score:
         if label not in found.probabilities:
             known = ", ".join(self.symbols.labels.names)
             raise UserError(
                 f"{self.folder} has no class {label!r}; " + (f"its classes: {known}" if known else "numbers")
             )
         log = math.log(max(found.probabilities[label], 1e-300))
-        return Score(x if isinstance(x, str) else "frames", (SymbolScore(label, log, label),), 0)
+        return Score(found.x if isinstance(found.x, str) else "frames", (SymbolScore(label, log, label),), 0)
 
     def predict_file(self, path: str | Path) -> list[ClassPrediction]:
         """The same for the sequences of a file, with labels or without: any format that training reads."""
@@ -113,9 +123,6 @@ class ClassifyRun(Run):
         return read_file(self.recipe.data, "classify", Path(path), "", Path(), labelled=False)
 
     def _part(self, examples: Sequence[Example], name: str) -> Part[Any]:
-        for example in examples:
-            if isinstance(example.x, str) and not example.x.strip():
-                raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to predict from")
         spell = self.recipe.model.characters > 0
         return part_of(name, examples, self.symbols.inputs, lambda example: 0, spell=spell)
 
@@ -147,11 +154,8 @@ class ClassifyRun(Run):
 
     def _one(self, x: Sequence_) -> tuple[list[str], ExampleBatch]:
         """The symbols of one sequence as people see them (of frames their numbers), and it as a batch of one."""
-        here = (
-            self._part([Example(checked_sequence(x), None, 1)], "the sequence given")
-            .batch(np.array([0]))
-            .to(self.device)
-        )
+        _refuse_blank(checked_sequence(x))
+        here = self._part([Example(x, None, 1)], "the sequence given").batch(np.array([0])).to(self.device)
         inputs: Inputs = self.symbols.inputs
         steps = int(here.lengths[0])
         if isinstance(inputs, Vocabulary):
@@ -235,6 +239,11 @@ class ClassifyRun(Run):
         found = self.task.measure(self.recipe, self.symbols, self.model, self.part(path), full=True)
         assert isinstance(found, ClassFigures)
         return found
+
+
+def _refuse_blank(x: Sequence_) -> None:
+    if isinstance(x, str) and not x.strip():
+        raise UserError("the text is empty: there is nothing to predict from")
 
 
 RUN = ClassifyRun

@@ -77,6 +77,7 @@ class GenerateRun(Run):
         """
         if label is None and self.classes:
             raise UserError(f"{self.folder} reads a text as one of a class: say which; {', '.join(self.classes)}")
+        _refuse_empty(x)
         wanted = self.label_id(label)
         batch = self._part([Example(x, None, 1)], "the text given").batch(np.array([0])).to(self.device)
         labels = None if wanted is None else torch.tensor([wanted], device=self.device)
@@ -90,6 +91,8 @@ class GenerateRun(Run):
         """See `Run`: the loss is -log P(y⟨t⟩)."""
         if text is not None and label is None and self.classes:
             raise UserError(f"{self.folder} reads a text as one of a class: say which; {', '.join(self.classes)}")
+        if text is not None:
+            _refuse_empty(text)
         part = self.part() if text is None else self._part([Example(text, label, 1)], "the text given")
         wanted = self.label_id(label)
         for number in np.argsort(-part.lengths, kind="stable")[:PIECES].tolist():
@@ -176,10 +179,16 @@ class GenerateRun(Run):
             The score; of several texts a list, in the order given.
 
         Raises:
-            UserError: a text is empty, or there is no such class.
+            UserError: the text, given alone, is empty, or there is no such class.
         """
-        found = [self._score(one, label) for one in (text, *more)]
-        return found if more else found[0]
+        if more:
+            return self.score_all([text, *more], label=label)
+        _refuse_empty(text)
+        return self._score(text, label)
+
+    def score_all(self, texts: Sequence[str], *, label: str | None = None) -> list[Score]:  # type: ignore[override]
+        """See `Run`: an empty text is as probable as that a sequence ends at once."""
+        return [self._score(text, label) for text in texts]
 
     def _score(self, text: str, label: str | None) -> Score:
         wanted = self.label_id(label)
@@ -211,8 +220,7 @@ class GenerateRun(Run):
 
     def _part(self, examples: Sequence[Example], name: str) -> SequencePart:
         for example in examples:
-            if not checked_text(example.x):
-                raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to score")
+            checked_text(example.x)
         return part_for(self.symbols, name, examples)
 
     # -- the class, by Bayes' rule
@@ -224,10 +232,13 @@ class GenerateRun(Run):
     def predict(self, x: str | Iterable[str], /) -> ClassPrediction | list[ClassPrediction]:
         """The class of a text, or of a list of them: P(class | text) is as P(class) P(text | class).
 
+        A list has as many answers as texts: an empty text in it is a sequence that ends at once.
+
         Raises:
-            UserError: an empty text, or the run was trained without classes.
+            UserError: an empty text alone, or the run was trained without classes.
         """
         if isinstance(x, str):
+            _refuse_empty(x)
             return self._predicted([Example(x, None, 1)], "the text given")[0]
         given = enumerate(several(x, "a text"), start=1)
         return self._predicted([Example(checked_text(one), None, n) for n, one in given], "the texts given")
@@ -235,7 +246,7 @@ class GenerateRun(Run):
     def predict_file(self, path: str | Path) -> list[ClassPrediction]:
         """The same for the texts of a file, with labels or without: any format that training reads."""
         read = read_file(self.recipe.data, "generate", Path(path), "", Path(), labelled=False)
-        return self._predicted(read.examples, read.name)
+        return self._predicted([Example(one.x, None, one.line) for one in read.examples], read.name)
 
     def _predicted(self, examples: Sequence[Example], name: str) -> list[ClassPrediction]:
         if not self.classes:
@@ -275,6 +286,11 @@ class GenerateRun(Run):
         found: Any = self.task.measure(self.recipe, self.symbols, self.model, self.part(path), full=True)
         assert isinstance(found, GenerationFigures)
         return found
+
+
+def _refuse_empty(text: str) -> None:
+    if not checked_text(text):
+        raise UserError("the text is empty: there is nothing to read")
 
 
 RUN = GenerateRun

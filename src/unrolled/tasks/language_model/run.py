@@ -138,20 +138,27 @@ class LanguageModelRun(Run):
             The score; of several texts a list, in the order given.
 
         Raises:
-            UserError: a text is empty.
+            UserError: the text, given alone, is empty.
             TypeError: what is given is no string, a list of strings for instance.
         """
         _check_texts(text, *more)
-        return [self._score(one) for one in (text, *more)] if more else self._score(text)
+        if more:
+            return self.score_all([text, *more])
+        if not text:
+            raise UserError("there is nothing to score: the text is empty")
+        return self._score(text)
+
+    def score_all(self, texts: Sequence[str]) -> list[Score]:  # type: ignore[override]
+        """See `Run`: where the model's sequences end with <eos>, that is what it predicts of an empty text."""
+        _check_texts(*texts)
+        return [self._score(text) for text in texts]
 
     @torch.no_grad()
     def _score(self, text: str) -> Score:
-        if not text:
-            raise UserError("there is nothing to score: the text is empty")
         targets = self.targets_of(text)
         logs: list[float] = []
         state: State | None = None
-        for symbols, spellings in self._pieces([BOS, *targets[:-1]], text):
+        for symbols, spellings in self._pieces([BOS, *targets[:-1]], text) if targets else ():
             wanted = torch.tensor(targets[len(logs) : len(logs) + len(symbols)], device=self.device)
             found, state = self.model.log_probabilities(symbols, state, spellings)
             logs += found.squeeze(1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1).tolist()

@@ -76,13 +76,14 @@ class TagRun(Run):
         """The labels of a text, of its tokens (a tuple of words), or of frames (T, D); or of a list of these.
 
         A text is cut into words, and punctuation into tokens of its own. In a list each string is a text and each list
-        or tuple the tokens of one, whatever is in them.
+        or tuple the tokens of one, whatever is in them; it has as many answers as sequences: that of an empty text has
+        no token and no label.
 
         Returns:
             A `TagPrediction`, or a list of them where a list was given.
 
         Raises:
-            UserError: an empty text, frames of another width, or text where frames are read.
+            UserError: an empty text alone, frames of another width, or text where frames are read.
             TypeError: what is given is none of that.
         """
         if isinstance(x, str | np.ndarray) or (isinstance(x, tuple) and is_tokens(x)):
@@ -92,7 +93,7 @@ class TagRun(Run):
     def predict_all(self, sequences: Iterable[Any]) -> list[TagPrediction]:
         """The labels of several texts, token lists or frames."""
         given = enumerate(several(sequences, "a text, tokens, frames"), start=1)
-        return self._predicted([self._example(one, n) for n, one in given], "the sequences given")
+        return self._predicted([self._example(one, n, may_be_blank=True) for n, one in given], "the sequences given")
 
     def predict_file(self, path: str | Path) -> list[TagPrediction]:
         """The same for the sentences of a file, with labels or without: any format that training reads."""
@@ -106,23 +107,23 @@ class TagRun(Run):
     def _file(self, path: str | Path) -> Labelled:
         return read_file(self.recipe.data, "tag", Path(path), "", Path(), labelled=False)
 
-    def _example(self, x: Any, line: int) -> Example:
+    def _example(self, x: Any, line: int, *, may_be_blank: bool = False) -> Example:
         if isinstance(x, np.ndarray):
             return Example(checked_frames(x), None, line)
         if is_tokens(x):
             return Example(tuple(checked_text(token, "a token") for token in x), None, line)
         tokens = tuple(word for word in split_words(checked_text(x), "punctuation") if word != "\n")
-        if not tokens:
+        if not tokens and not may_be_blank:
             raise UserError(f"text {line} is empty: there is nothing to label; leave it out")
         return Example(tokens, None, line)
 
     def _predicted(self, examples: Sequence[Example], name: str) -> list[TagPrediction]:
-        if not examples:
-            return []
+        found = {n: TagPrediction(one.x, (), (), ()) for n, one in enumerate(examples) if not len(one.x)}
+        there = [number for number in range(len(examples)) if number not in found]
         spell = self.recipe.model.characters > 0
-        part = part_of(name, examples, self.symbols.inputs, _no_labels, spell=spell)
-        found: dict[int, TagPrediction] = {}
-        for batch in part.whole():
+        own = [examples[number] for number in there]
+        part = part_of(name, own, self.symbols.inputs, _no_labels, spell=spell)
+        for batch in part.whole() if own else ():
             here = batch.to(self.device)
             with torch.no_grad():
                 scores = self.model.scores(here.inputs, here.lengths, here.spellings)
@@ -130,8 +131,8 @@ class TagRun(Run):
                 shares = self.model.probabilities(scores, here.lengths).gather(-1, best.unsqueeze(-1)).squeeze(-1)
             for column, number in enumerate(batch.numbers.tolist()):
                 length = int(batch.lengths[column])
-                ids, own = best[:length, column].tolist(), shares[:length, column].tolist()
-                found[number] = self._prediction(examples[number], ids, own)
+                ids, sure = best[:length, column].tolist(), shares[:length, column].tolist()
+                found[there[number]] = self._prediction(own[number], ids, sure)
         return [found[number] for number in range(len(examples))]
 
     def _watched(self, model: Any, text: Any, length: int, label: str | None) -> Iterator[Watched]:
@@ -204,6 +205,14 @@ class TagRun(Run):
         log = -float(self.model.loss(scores, batch.targets, batch.lengths))
         text = x if isinstance(x, str) else " ".join(map(str, x)) if not isinstance(x, np.ndarray) else "frames"
         return Score(text, (SymbolScore(" ".join(labels), log, " ".join(labels)),), 0)
+
+    def score_all(self, texts: Sequence[str | Steps], *, labels: Sequence[str]) -> list[Score]:  # type: ignore[override]
+        """See `Run`: an empty text has no timestep to be labelled."""
+        blank = [isinstance(x, str) and not self._example(x, 1, may_be_blank=True).x for x in texts]
+        return [
+            Score(str(x), (), 0) if empty else self.score(x, labels=labels)
+            for x, empty in zip(texts, blank, strict=True)
+        ]
 
     def part(self, path: str | Path | None = None) -> Part[Any]:
         """A labelled file as examples; without one the run's own test part, or its validation part.

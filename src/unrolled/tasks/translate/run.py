@@ -39,6 +39,10 @@ class Candidate:
     score: float
 
 
+NOTHING = (Candidate("", 0.0, 0.0),)
+"""What a blank text becomes, without a search."""
+
+
 @dataclass(frozen=True)
 class Translation:
     """What a translator makes of one text.
@@ -103,16 +107,19 @@ class TranslateRun(Run):
     def predict(self, x: str | Iterable[str], /, **search: Any) -> Translation | list[Translation]:
         """The translation of a text, or of a list of them, read in batches of similar length.
 
+        A list has as many answers as texts: a blank text in it is not searched for; its translation is the empty text.
+
         Args:
             search: beam, alpha, coverage, block_repeats, best (how many answers): see `decoding.Beam`; otherwise the
                 recipe's.
 
         Raises:
-            UserError: an empty text, or a setting out of its range.
+            UserError: a blank text alone, or a setting out of its range.
             TypeError: what is given is no text.
         """
         beam = self.search(**search)
         if isinstance(x, str):
+            _refuse_blank(x, "translate")
             return self._translated([Example(checked_text(x), None, 1)], "the text given", beam)[0]
         given = [Example(checked_text(one), None, n) for n, one in enumerate(several(x, "a text"), start=1)]
         return self._translated(given, "the texts given", beam)
@@ -123,12 +130,11 @@ class TranslateRun(Run):
         return self._translated(read.examples, read.name, self.search(**search))
 
     def _translated(self, examples: Sequence[Example], name: str, beam: Beam) -> list[Translation]:
-        for example in examples:
-            if not str(example.x).strip():
-                raise UserError(f"{name}, line {example.line}: the text is empty: there is nothing to translate")
-        part = part_for(self.recipe, self.symbols, name, examples)
-        found = self._answers(part, list(range(len(examples))), beam)
-        return [Translation(str(one.x), self._candidates(found[n])) for n, one in enumerate(examples)]
+        there = [number for number, one in enumerate(examples) if str(one.x).strip()]
+        part = part_for(self.recipe, self.symbols, name, [examples[number] for number in there])
+        found = self._answers(part, list(range(len(there))), beam)
+        candidates = {number: self._candidates(found[place]) for place, number in enumerate(there)}
+        return [Translation(str(one.x), candidates.get(n, NOTHING)) for n, one in enumerate(examples)]
 
     def _candidates(self, found: Sequence[Hypothesis]) -> tuple[Candidate, ...]:
         target = self.symbols.target
@@ -157,13 +163,17 @@ class TranslateRun(Run):
         Raises:
             UserError: the source is empty.
         """
+        found = self.score_all([text, *more], source=source)
+        return found if more else found[0]
+
+    def score_all(self, texts: Sequence[str], *, source: str) -> list[Score]:  # type: ignore[override]
+        """See `Run`: an empty text is as probable as that the translation ends at once."""
         if not checked_text(source, "source").strip():
             raise UserError("there is nothing to score: the source is empty")
-        texts = tuple(map(checked_text, (text, *more)))
+        texts = tuple(map(checked_text, texts))
         part = part_for(self.recipe, self.symbols, "the texts given", [Example(source, one, 1) for one in texts])
         logs = self._logs(part, list(range(len(texts))))
-        found = [self._score(one, part.targets[n].tolist(), logs[n]) for n, one in enumerate(texts)]
-        return found if more else found[0]
+        return [self._score(one, part.targets[n].tolist(), logs[n]) for n, one in enumerate(texts)]
 
     def _score(self, text: str, ids: list[int], logs: Sequence[float]) -> Score:
         target = self.symbols.target
@@ -178,8 +188,7 @@ class TranslateRun(Run):
 
     def _reading(self, x: str) -> tuple[list[str], Recurrent | None, Callable[[], object]]:
         """See `Run`; the decoder's steps are not among them."""
-        if not checked_text(x).strip():
-            raise UserError("there is nothing to read: the text is empty")
+        _refuse_blank(x, "read")
         part = part_for(self.recipe, self.symbols, "the text given", [Example(x, "", 1)])
         here = next(batches_of(part, [0])).to(self.device)
         encoder = self.model.encoder
@@ -203,8 +212,7 @@ class TranslateRun(Run):
         Raises:
             UserError: the model has no attention, or the source is empty.
         """
-        if not checked_text(source).strip():
-            raise UserError("there is nothing to read: the text is empty")
+        _refuse_blank(source, "read")
         if self.model.attention is None:
             raise UserError(f"{self.folder}: the model has no attention; train with model.attention")
         wanted = self.predict(source, **search).text if text is None else checked_text(text)
@@ -227,8 +235,7 @@ class TranslateRun(Run):
 
     def watched(self, x: str, **search: Any) -> tuple[Translation, BeamTree]:
         """What `predict` and `search_tree` say of a text, of one search."""
-        if not checked_text(x).strip():
-            raise UserError("there is nothing to translate: the text is empty")
+        _refuse_blank(x, "translate")
         beam, recorder = self.search(**search), BeamRecorder(self.symbols.target.symbol)
         here = next(batches_of(part_for(self.recipe, self.symbols, "the text given", [Example(x, None, 1)]), [0]))
         here = here.to(self.device)
@@ -306,6 +313,11 @@ class TranslateRun(Run):
             if str(example.x) not in found or score > found[str(example.x)][2]:
                 found[str(example.x)] = normal(self.symbols.target, str(example.y)), log, score
         return found
+
+
+def _refuse_blank(text: str, purpose: str) -> None:
+    if not checked_text(text).strip():
+        raise UserError(f"the text is empty: there is nothing to {purpose}")
 
 
 RUN = TranslateRun
