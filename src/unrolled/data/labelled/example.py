@@ -30,11 +30,6 @@ class Example:
     rows: tuple[int, ...] = ()
 
 
-def is_blank(x: str | tuple[str, ...] | NDArray[np.float32]) -> bool:
-    """Whether there is nothing to read: a text of white space alone, no token, no frame."""
-    return not x.strip() if isinstance(x, str) else len(x) == 0
-
-
 @dataclass(frozen=True)
 class Labelled:
     """What a file holds.
