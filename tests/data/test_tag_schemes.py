@@ -93,3 +93,10 @@ def test_what_breaks_a_scheme_is_named() -> None:
 def test_broken_predictions_are_read_as_conlleval_reads_them() -> None:
     assert repaired(["O", "I-x", "I-x", "I-y"], "IOB2") == ["O", "B-x", "I-x", "B-y"]
     assert repaired(["B-x", "O", "E-x", "S-x", "I-x"], "BIOES") == ["S-x", "O", "S-x", "S-x", "S-x"]
+
+
+def test_one_mistake_is_no_other_scheme() -> None:
+    right = [["B-x", "I-x", "O"], ["B-x", "O", "B-x"]] * 20
+    assert scheme_of([*right, ["I-x", "O"]]) == "IOB2"
+    assert scheme_of([*right, ["O", "E-x"]]) == "IOB2"
+    assert scheme_of([*([["B-x", "E-x", "S-x"]] * 9), ["B-x", "O"]]) == "BIOES"

@@ -69,6 +69,11 @@ class TagLabels:
         """Label -> id."""
         return {name: number for number, name in enumerate(self.names)}
 
+    @property
+    def shown_spelling(self) -> str:
+        """How the files spell tags, for people; empty for "B-person"."""
+        return self._spelling.shown
+
     @cached_property
     def _spelling(self) -> Spelling:
         return Spelling.read(self.spelling)

@@ -73,15 +73,19 @@ class Spelling:
             return self.outside
         prefix, _, type = tag.partition("-")
         letter = FAMILIES[self.family]["BIES".index(prefix)]
-        begin = "b" if self.lower else "B"
-        letter = letter.lower() if self.lower else letter
-        return "".join(letter if part == begin else part for part in self._pieces(begin, type))
-
-    def _pieces(self, begin: str, type: str) -> list[str]:
+        begin, letter = ("b", letter.lower()) if self.lower else ("B", letter)
         if self.form == begin:
-            return [begin]
+            return letter
         mark = self.form.replace("TYPE", "").replace(begin, "")
-        return [begin, mark, type] if self.form[0] == begin else [type, mark, begin]
+        return f"{letter}{mark}{type}" if self.form[0] == begin else f"{type}{mark}{letter}"
+
+    @property
+    def shown(self) -> str:
+        """As people read it: "BILOU, as TYPE-B, outside 0"; empty for the usual spelling."""
+        parts = [self.family] * (self.family != "BIOES")
+        parts += [f"as {self.form}"] * (self.form != FORMS[0])
+        parts += [f"outside {self.outside}"] * (self.outside != OUTSIDE)
+        return ", ".join(parts)
 
     def written(self) -> str:
         """As it is kept in a run folder; empty for the usual spelling."""
@@ -162,12 +166,18 @@ def _with_outside(
 
 
 def _family(cut: dict[str, tuple[str, str]], counts: Counter[str]) -> str:
-    """The family whose prefixes most of the tags have."""
-    fitting = {
-        name: sum(counts[label] for label, (prefix, _) in cut.items() if prefix in letters)
-        for name, letters in FAMILIES.items()
-    }
-    return max(fitting, key=lambda name: fitting[name])
+    """The family that most of the tags fit: by their prefixes, and, where it has letters of its own, by as many ends of
+    spans as beginnings: one "L-person" in a file does not make it BILOU."""
+    letters = Counter[str]()
+    for label, (prefix, _) in cut.items():
+        letters[prefix] += counts[label]
+
+    def fit(name: str) -> int:
+        begin, end = FAMILIES[name][0], FAMILIES[name][2]
+        uneven = 0 if name == "BIOES" else abs(letters[begin] - letters[end])
+        return sum(letters[letter] for letter in FAMILIES[name]) - uneven
+
+    return max(FAMILIES, key=fit)
 
 
 def check_not_ioe(tags: Iterable[Sequence[str]], name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from unrolled.data.labelled.example import BadRows, Content, Example
 from unrolled.data.reading import TextFile, check_unpacked, lines
 from unrolled.errors import UserError
+from unrolled.files import parsed_json
 
 KNOWN = {
     "text": ("text", "sentence", "sequence", "review", "name", "source", "x", "tokens", "title"),
@@ -24,8 +24,11 @@ KNOWN = {
 
 ID = "id"
 VALUES = "texts, finite numbers or lists of words"
+UNREADABLE = "\0"
+"""In the place of a value that is none of these, or that Python has none for."""
 MOST_COLUMNS = 1_000
-AT_ONCE = 10_000
+"""Different keys of a table in JSON lines; every row has a place for each of them."""
+AT_ONCE = 500
 """Rows of a Parquet file that are unpacked at once."""
 CELL = 8
 """Bytes that a cell takes at least."""
@@ -57,7 +60,7 @@ def read_table(path: Path, format: str, kind: str, text: str, label: str, bad: B
     if format == "jsonl":
         names, rows = json_rows(path, bad)
     elif format == "parquet":
-        names, rows = parquet_rows(path, bad)
+        names, rows = parquet_rows(path)
     else:
         names, rows = headed(list(csv_rows(path, bad) if format == "csv" else tsv_rows(path, bad)), text, label)
     width = len(names) if names else _usual(rows)
@@ -88,6 +91,10 @@ def _example(row: Row, columns: Columns, width: int, labelled: bool, bad: BadRow
                 row.line, f"{width} column{'s' * (width > 1)}" + f" (up to {needed + 1} are read)", "\t".join(values)
             )
             return None
+    read = [*columns.text, *([columns.label] if labelled and columns.label is not None else [])]
+    if UNREADABLE in (values[place] for place in read):
+        bad.add(row.line, VALUES, "\t".join(values).replace(UNREADABLE, "?"))
+        return None
     x = " ".join(values[place] for place in columns.text).strip()
     if not x and not training:
         bad.blank(row.line)
@@ -153,18 +160,15 @@ def json_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
             bad.blank(number)
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, brackets a thousand deep
-            value = None
-        if not isinstance(value, dict):
+            value = parsed_json(line.encode())
+            if not isinstance(value, dict):
+                raise ValueError
+            "".join(value).encode()  # half a character cannot be written
+        except ValueError:  # UnicodeEncodeError is one
             bad.add(number, "a JSON object", line)
             continue
-        texts = {key: _said(own) for key, own in value.items()}
-        if None in texts.values() or not _is_unicode("".join(texts)):
-            bad.add(number, VALUES, line)
-            continue
-        objects.append((number, {key: text or "" for key, text in texts.items()}))
-        names.update(dict.fromkeys(texts))
+        objects.append((number, {key: _said(own) for key, own in value.items()}))
+        names.update(dict.fromkeys(value))
         if len(names) > MOST_COLUMNS:
             raise UserError(
                 f"{bad.name}, line {number:,}: more than {MOST_COLUMNS:,} different keys; every row must have the same"
@@ -172,7 +176,7 @@ def json_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
     return list(names), [Row(line, tuple(own.get(name, "") for name in names)) for line, own in objects]
 
 
-def parquet_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
+def parquet_rows(path: Path) -> tuple[list[str], list[Row]]:
     """The rows of a Parquet file.
 
     Raises:
@@ -183,74 +187,64 @@ def parquet_rows(path: Path, bad: BadRows) -> tuple[list[str], list[Row]]:
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'unrolled[parquet]'") from None
     try:
-        size = TextFile(path).size
         with parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
-            check_unpacked(path, size, file.metadata.num_rows * max(1, len(names)) * CELL)
-            unpacked, columns = 0, [[] for _ in names]  # type: int, list[list[str | None]]
-            for batch in file.iter_batches(batch_size=AT_ONCE):
-                unpacked += batch.nbytes
-                check_unpacked(path, size, unpacked)
-                for column, values in zip(columns, batch.columns, strict=True):
-                    column += _cells(values)
+            columns = _columns(path, file, len(names))
     except UserError:
         raise
     except Exception as error:  # a foreign file: pyarrow has an error of its own for every flaw
         what = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path} is no whole Parquet file ({what}); fetch it again") from None
-    rows = []
-    for number, values in enumerate(zip(*columns, strict=True), start=1):
-        if None in values:
-            bad.add(number, VALUES, ", ".join("?" if value is None else value for value in values))
-        else:
-            rows.append(Row(number, tuple(value or "" for value in values)))
-    return names, rows
+    return names, [Row(number, values) for number, values in enumerate(zip(*columns, strict=True), start=1)]
 
 
-def _cells(values: Any) -> list[str | None]:
-    """The values of a Parquet column as text; None for one that cannot be: no UTF-8, a date beyond all calendars."""
+def _columns(path: Path, file: Any, count: int) -> list[list[str]]:
+    """All values of a Parquet file as texts: a little at a time, as one text can stand for a million rows."""
+    size, unpacked = path.stat().st_size, 0
+    check_unpacked(path, size, file.metadata.num_rows * max(1, count) * CELL)
+    columns: list[list[str]] = [[] for _ in range(count)]
+    for batch in file.iter_batches(batch_size=AT_ONCE):
+        unpacked += batch.nbytes
+        check_unpacked(path, size, unpacked)
+        for column, values in zip(columns, batch.columns, strict=True):
+            column += _cells(values)
+    return columns
+
+
+def _cells(values: Any) -> list[str]:
+    """The values of a Parquet column as texts, one by one where some cannot be: no UTF-8, a date beyond Python's."""
     try:
         return [_said(value) for value in values.to_pylist()]
     except (ValueError, OverflowError):
         return [_cell(value) for value in values]
 
 
-def _cell(value: Any) -> str | None:
+def _cell(value: Any) -> str:
     try:
         return _said(value.as_py())
     except (ValueError, OverflowError):
-        return None
+        return UNREADABLE
 
 
-def _said(value: object) -> str | None:
-    """A value as text: whole numbers without a point, lists of words joined by blanks, nothing for None.
+def _said(value: object) -> str:
+    """A value as text: whole numbers without a point, lists of words joined by blanks, nothing for None and NaN.
 
-    None for what is no text and no number: infinity, an object, a list of lists, half of a surrogate pair.
+    What is no text and no number (infinity, an object, a list of lists, half of a surrogate pair) is `UNREADABLE`.
     """
-    if value is None:
+    if value is None or value != value:  # NaN is how tables say that there is nothing
         return ""
     if isinstance(value, list):
-        words = [None if isinstance(word, list) else _said(word) for word in value]
-        return None if None in words else " ".join(map(str, words))
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except ValueError:
-            return None
-    if isinstance(value, dict) or (isinstance(value, float) and not math.isfinite(value)):
-        return None
+        words = [UNREADABLE if isinstance(word, list) else _said(word) for word in value]
+        return UNREADABLE if UNREADABLE in words else " ".join(words)
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()
+    except ValueError:  # no UTF-8, or half of a surrogate pair
+        return UNREADABLE
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    text = str(value)
-    return text if _is_unicode(text) else None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    odd = isinstance(value, dict) or (isinstance(value, float) and math.isinf(value))
+    return UNREADABLE if odd else text
 
 
 def check_ids(name: str, rows: Sequence[Row], place: int) -> None:

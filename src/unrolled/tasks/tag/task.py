@@ -288,7 +288,7 @@ def _spans_line(labels: TagLabels) -> str:
         return f"{len(labels.names)} labels"
     learned = "" if labels.scheme == labels.written else f", learned as {labels.scheme}"
     types = sorted({name.partition("-")[2] for name in labels.names if "-" in name})
-    spelled = f" (written as {labels.spelling})" if labels.spelling else ""
+    spelled = f" (written {labels.shown_spelling})" if labels.spelling else ""
     return f"spans in {labels.written}{spelled}{learned}: {', '.join(types)}"
 
 
