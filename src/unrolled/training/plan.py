@@ -178,7 +178,8 @@ class ClockPlan(Plan):
 
         What is left of the schedule has what is left of the time; the shares that are over lie before it.
         """
-        self._ended = self.left <= 0 and step > 0  # even without any time there is one update
+        ended = self.left <= 0 and step > 0  # even without any time there is one update
+        self._ended = self._agree((0, ended, False))[1]
         over = min(self.done(step), 1 - 1 / SHARES)
         self._start = self.clock.spent - max(0.0, self.left) * over / (1 - over)
 
