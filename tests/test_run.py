@@ -236,7 +236,9 @@ def test_a_damaged_run_names_the_file(
     if damage == "missing":
         path.unlink()
     else:
-        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\x00\xff" * 100)
+        # a recipe that ends with a whole line is one, so it is cut within a line
+        middle = content.index(b"=", len(content) // 2) + 1 if file == "recipe.toml" else len(content) // 2
+        path.write_bytes(content[:middle] if damage == "cut" else b"\x00\xff" * 100)
     with pytest.raises(UserError, match=file):
         unrolled.load(folder)
 

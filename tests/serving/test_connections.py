@@ -288,11 +288,13 @@ def test_half_sent_requests_keep_nobody_out(start) -> None:
         for line in lines:
             line.sendall(HALF)
         answers = [line.recv(1000)[:12] for line in lines]  # comes when the server ends them
-        assert set(answers) == {b"HTTP/1.1 408", b"HTTP/1.1 429"}
+        # how many were too many depends on how many had been ended by then
+        assert set(answers) <= {b"HTTP/1.1 408", b"HTTP/1.1 429"}
+        assert b"HTTP/1.1 408" in answers
         with httpx.Client() as other:
             assert other.get(server.address + "/v1/models").status_code == 200
-        text = server.client.get("/metrics").text
-        assert float(re.search(r'connections_closed_total{reason="crowded"} (\S+)', text)[1]) >= 12  # type: ignore[index]
+        counted = re.search(r'connections_closed_total{reason="crowded"} (\S+)', server.client.get("/metrics").text)
+        assert (float(counted[1]) if counted else 0) == answers.count(b"HTTP/1.1 429")
     finally:
         for line in lines:
             line.close()

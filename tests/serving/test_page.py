@@ -224,7 +224,9 @@ def test_tags_come_with_every_key(model: Callable[..., Any], library: Library) -
         field.press_sequentially(words[count - 1])
         expect(tags).to_have_count(count)
         expect(tags.nth(count - 1)).to_contain_text(words[count - 1])
-        assert [tag.locator("small").inner_text() for tag in tags.all()] == list(run.predict(words[:count]).labels)
+        assert [tag.locator("small").inner_text() for tag in tags.all()] == list(
+            run.predict(tuple(words[:count])).labels
+        )
         field.press_sequentially(" ")
     page.get_by_text("Gates and states").click()
     expect(page.get_by_role("img", name="12 units by 4 timesteps")).to_be_visible()
@@ -243,7 +245,7 @@ def test_look_ahead_labels_late_and_then_all(model: Callable[..., Any], served: 
     field.fill(" ".join(words))
     expect(tags).to_have_count(9)  # after the pause
     run: Any = library.get("ahead").run
-    labels = list(run.predict(words).labels)
+    labels = list(run.predict(tuple(words)).labels)
     assert [tag.locator("small").inner_text() for tag in tags.all()] == labels
     page.route("**/predict", lambda route: None)
     field.press_sequentially(" ran")

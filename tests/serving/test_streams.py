@@ -120,7 +120,7 @@ def test_taggers_say_the_tags_of_just_those_tokens(served, library):
     stream = served.told("tags/streams")["id"]
     tokens = ["the", "old", "cat", "sat", "a", "dog"]
     labels = [s["label"] for token in tokens for s in served.told(f"tags/streams/{stream}", append=[token])["steps"]]
-    assert labels == list(library.get("tags").run.predict(tokens).labels)
+    assert labels == list(library.get("tags").run.predict(tuple(tokens)).labels)
 
 
 def test_classifiers_say_the_class_so_far(served, library):
@@ -156,7 +156,7 @@ def test_look_ahead_answers_with_its_delay(served, library):
     assert len(labels) < len(tokens)
     rest = served.told(f"ahead/streams/{stream}", end=True)["steps"]
     labels += [s["label"] for s in rest]
-    assert labels == list(library.get("ahead").run.predict(tokens).labels)
+    assert labels == list(library.get("ahead").run.predict(tuple(tokens)).labels)
     assert shown + [s["shown"] for s in rest] == tokens
     token = served.told("ahead/streams", held="client")["token"]
     joined: list[str] = []
