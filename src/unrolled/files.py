@@ -74,14 +74,14 @@ def _flag(name: str) -> int:
     return int(getattr(os, name, 0))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, limit: int = LARGEST_JSON) -> dict[str, Any]:
     """Read one of the run's JSON objects.
 
     Raises:
         UserError: when the file is missing, not UTF-8 or not a JSON object.
     """
     try:
-        value = parsed_json(read_regular(path, LARGEST_JSON))
+        value = parsed_json(read_regular(path, limit))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {elsewhere(path.parent)}, or copy the run folder again") from None
     except OSError as error:

@@ -2,7 +2,9 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from unrolled.cells import Cell
 from unrolled.errors import UserError
+from unrolled.models.build import cell_of_run
 from unrolled.nn import Recurrent
 from unrolled.recurrence import formulas
 from unrolled.recurrence.keeping import keeping_of
@@ -21,7 +24,6 @@ from unrolled.recurrence.program import (
     ARITY,
     MOST_VALUES,
     cell_from_json,
-    cell_from_text,
     program_to_json,
     trace,
 )
@@ -142,7 +144,9 @@ def test_any_json_is_refused_or_works(content: Json) -> None:
 def test_any_bytes_are_refused_or_work(text: bytes) -> None:
     message = ""
     try:
-        cell_from_text(text)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "cell.json").write_bytes(text)
+            cell_of_run(Path(folder))
     except UserError as error:
         message = str(error)
     assert "\n" not in message

@@ -25,7 +25,7 @@ from unrolled.files import atomic_write_text, read_json
 from unrolled.models.encoder import InputKind
 from unrolled.models.language_model import LanguageModel
 from unrolled.models.settings import NO_CELL, ModelSettings
-from unrolled.recurrence.program import TraceError, cell_from_json, program_to_json, trace
+from unrolled.recurrence.program import LONGEST_TEXT, TraceError, cell_from_json, program_to_json, trace
 
 CELL = "cell.json"
 
@@ -238,7 +238,7 @@ def cell_of_run(folder: Path) -> Cell | None:
     path = folder / CELL
     if not os.path.lexists(path):
         return None
-    program = read_json(path)
+    program = read_json(path, LONGEST_TEXT)
     try:
         return cell_from_json(program)
     except UserError as error:

@@ -12,7 +12,6 @@ engine, which runs the step itself, can compute such a cell.
 from __future__ import annotations
 
 import inspect
-import json
 import linecache
 import re
 import reprlib
@@ -582,21 +581,6 @@ def program_to_json(program: Program) -> dict[str, Any]:
         ],
         "outputs": [f"v{number}" for number in program.outputs],
     }
-
-
-def cell_from_text(text: bytes) -> Cell:
-    """The cell of a program saved as a file; see `cell_from_json`.
-
-    Raises:
-        UserError: the text is too long, not JSON, or no program.
-    """
-    if len(text) > LONGEST_TEXT:
-        raise UserError(f"this is no saved cell: it is longer than {LONGEST_TEXT / 2**20:.0f} MB")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not JSON or not UTF-8, or nested too deep
-        raise UserError(f"this is no saved cell: it is not JSON ({error})") from None
-    return cell_from_json(content)
 
 
 def cell_from_json(content: Mapping[str, Any]) -> Cell:
